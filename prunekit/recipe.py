@@ -1,0 +1,158 @@
+"""The recipe: every setting of a training run, read once from TOML and flags, unknown keys refused."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from prunekit.errors import ConfigError
+
+MAX_RECIPE_BYTES = 1 << 20
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataConfig(Section):
+    """Which images, and how a training sample is drawn from one."""
+
+    name: Literal["shapes", "camvid", "folder"] = Field("shapes", description="data set")
+    root: str = Field("", description="folder of the data set (camvid, folder)")
+    classes: str = Field("", description="class list, TOML or text, for the folder data set")
+    height: int = Field(128, ge=32, description="height the network sees [px]")
+    width: int = Field(192, ge=32, description="width the network sees [px]")
+    crop_height: int = Field(0, ge=0, description="height of a training crop [px]; 0 takes the full height")
+    crop_width: int = Field(0, ge=0, description="width of a training crop [px]; 0 takes the full width")
+    scale_min: float = Field(0.75, gt=0, description="smallest random scale")
+    scale_max: float = Field(1.5, gt=0, description="largest random scale")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    colour: float = Field(0.2, ge=0, lt=1, description="strength of brightness, contrast and saturation jitter")
+    train_images: int = Field(256, ge=1, description="training images to generate (shapes)")
+    val_images: int = Field(64, ge=1, description="validation images to generate (shapes)")
+    seed: int = Field(0, ge=0, description="seed of the generated scenes (shapes)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_min > self.scale_max:
+            raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
+        return self
+
+
+class ModelConfig(Section):
+    """Which network."""
+
+    name: str = Field(
+        "python:prunekit.models.street:street_net",
+        description="smp:NAME?encoder=..., torchvision:NAME or python:package.module:factory?arg=...",
+    )
+    head: Literal["plain", "ccs"] = Field("plain", description="classifier: the network's own, or class centres adapted to the scene")
+    pretrained: bool = Field(False, description="ask the library for pretrained encoder weights")
+
+
+class TrainConfig(Section):
+    """How the network is trained."""
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(8, ge=1)
+    optimiser: Literal["sgd", "adamw"] = Field("adamw", description="sgd brings the poly schedule, adamw cosine, unless named")
+    schedule: Literal["auto", "poly", "cosine"] = Field("auto", description="learning-rate schedule after warm-up")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
+    weight_decay: float = Field(1e-2, ge=0, description="not applied to norms and biases")
+    poly_power: float = Field(0.9, gt=0)
+    warmup_steps: int = Field(20, ge=0, description="steps of linear warm-up")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast type; fp16 brings a gradient scaler")
+    channels_last: bool = Field(True, description="memory format of images and weights")
+    clip_norm: float = Field(5.0, ge=0, description="gradient norm limit; 0 switches clipping off")
+    aux_weight: float = Field(0.4, ge=0, description="weight of each auxiliary head's loss")
+    ccs_coarse_weight: float = Field(0.4, ge=0, description="weight of the coarse classifier's CE (head = ccs)")
+    ccs_inter_weight: float = Field(0.1, ge=0, description="weight of the inter-class centre loss (head = ccs)")
+    ccs_intra_weight: float = Field(0.2, ge=0, description="weight of the intra-class distance loss (head = ccs)")
+    eval_every: int = Field(5, ge=1, description="epochs between evaluations; the last epoch is always evaluated")
+    checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+    workers: int = Field(0, ge=0, description="data-loading processes; 0 loads in the training process")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one, and says which")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's choice")
+    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    cache: bool = Field(True, description="keep decoded images in memory")
+
+
+class SelectionConfig(Section):
+    """Which samples of a batch get a backward pass."""
+
+    strategy: Literal["none", "random", "pfb"] = "none"
+    ratio: float = Field(0.4, ge=0, lt=1, description="share of a batch to leave out at the plateau")
+    start: float = Field(0.05, ge=0, le=1, description="full data before this share of the epochs")
+    end: float = Field(0.87, ge=0, le=1, description="full data after this share of the epochs")
+    ramp: bool = Field(True, description="rise from 20 %% of the ratio at start to all of it half-way to end")
+    stem: str = Field("", description="module whose output scores a sample; empty finds one at a quarter of the MACs")
+    centres: int = Field(64, ge=2, description="cluster centres of the density estimate")
+    descriptor: int = Field(128, ge=1, description="length of a sample's descriptor")
+    alpha: float = Field(0.01, gt=0, lt=1, description="forgetting rate of the centres")
+    noise: float = Field(0.5, ge=0, description="noise on the score, in standard deviations of the batch's scores")
+
+
+class Recipe(Section):
+    """All settings of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    selection: SelectionConfig = SelectionConfig()
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Check `values` and fill in every default.
+
+    Raises:
+        ConfigError: a key is unknown or a value out of range; the message names each.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError("The recipe cannot be followed:\n  " + "\n  ".join(lines)) from None
+
+
+def read_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a TOML recipe; `overrides` maps "section.key" to a value and wins over the file.
+
+    Raises:
+        ConfigError: the file is missing, too large, not TOML, or holds what `parse_recipe` refuses.
+    """
+    return parse_recipe(merge(read_toml(path), overrides or {}))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of bounded size.
+
+    Raises:
+        ConfigError: the file is missing, over 1 MiB, or not TOML.
+    """
+    if not path.is_file():
+        raise ConfigError(f"Recipe {path} does not exist. Name a TOML file, or leave --recipe out for the defaults.")
+    if path.stat().st_size > MAX_RECIPE_BYTES:
+        raise ConfigError(f"Recipe {path} has {path.stat().st_size} bytes; at most {MAX_RECIPE_BYTES} are read. Is it a recipe?")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Recipe {path} is not TOML: {error}") from None
+
+
+def merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return `values` with dotted `overrides` ("train.epochs") set; neither argument changes."""
+    merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
+    for dotted, value in overrides.items():
+        section, _, key = dotted.partition(".")
+        merged.setdefault(section, {})[key] = value
+    return merged
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as TOML, every default filled in."""
+    return tomli_w.dumps(recipe.model_dump())

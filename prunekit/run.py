@@ -1,0 +1,144 @@
+"""Run directories: numbered folders under runs/, each file written atomically."""
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunekit.errors import RunError
+from prunekit.recipe import Recipe, dump_recipe, read_recipe
+
+RUNS = Path("runs")
+_NUMBERED = re.compile(r"(\d{4,})-([a-z0-9][a-z0-9.-]*)")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run: its folder and the names of what lies in it."""
+
+    path: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        """`recipe.toml`: every setting."""
+        return self.path / "recipe.toml"
+
+    @property
+    def weights_path(self) -> Path:
+        """`model.safetensors`: the weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def model_path(self) -> Path:
+        """`model.json`: what the weights belong to."""
+        return self.path / "model.json"
+
+    @property
+    def state_path(self) -> Path:
+        """`state.safetensors`: what a resumed training needs."""
+        return self.path / "state.safetensors"
+
+    @property
+    def metrics_path(self) -> Path:
+        """`metrics.jsonl`: one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def recipe(self) -> Recipe:
+        """Read the recipe back."""
+        return read_recipe(self.recipe_path)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write `recipe.toml`."""
+        write_atomically(self.recipe_path, dump_recipe(recipe).encode())
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace `metrics.jsonl` by `rows`."""
+        write_atomically(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read `metrics.jsonl`; an absent file is an empty list."""
+        if not self.metrics_path.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.strip()]
+
+
+def new_run(kind: str, root: Path = RUNS) -> RunDirectory:
+    """Create the next numbered folder, `runs/0003-prune`, safe against a second process doing the same."""
+    root.mkdir(parents=True, exist_ok=True)
+    number = max((number for number, _ in _numbered(root)), default=0) + 1
+    while True:
+        path = root / f"{number:04d}-{kind}"
+        # Another process may take the number between the look and the mkdir; any kind blocks a number.
+        if not any(taken == number for taken, _ in _numbered(root)):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return RunDirectory(path)
+        number += 1
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Open an existing run.
+
+    Raises:
+        RunError: the folder does not exist or is no run.
+    """
+    if not path.is_dir():
+        raise RunError(f"Run {path} does not exist. {_known(path.parent)}")
+    run = RunDirectory(path)
+    if not run.recipe_path.exists():
+        raise RunError(f"{path} holds no recipe.toml, so it is no run directory. {_known(path.parent)}")
+    return run
+
+
+def newest_run(root: Path = RUNS, *, kinds: tuple[str, ...] = ()) -> RunDirectory:
+    """Return the run with the highest number that holds a model; `kinds` limits it to some steps.
+
+    Raises:
+        RunError: there is none.
+    """
+    for _, path in sorted(_numbered(root), reverse=True):
+        run = RunDirectory(path)
+        kind = path.name.split("-", 1)[1]
+        if run.model_path.exists() and (not kinds or kind in kinds):
+            return run
+    raise RunError(f"No finished run under {root}/. Train one first: prunekit train")
+
+
+def _numbered(root: Path) -> list[tuple[int, Path]]:
+    if not root.is_dir():
+        return []
+    matches = ((_NUMBERED.fullmatch(entry.name), entry) for entry in root.iterdir() if entry.is_dir())
+    return [(int(match.group(1)), entry) for match, entry in matches if match]
+
+
+def _known(root: Path) -> str:
+    names = sorted(path.name for _, path in _numbered(root))
+    return f"Runs here: {', '.join(names)}." if names else "Train one first: prunekit train"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill, sees the old content or the new, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and takes the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
