@@ -1,11 +1,12 @@
 """Run directories: numbered folders under runs/, each file written atomically."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from prunekit.errors import RunError
 from prunekit.recipe import Recipe, dump_recipe, read_recipe
 
 RUNS = Path("runs")
+_TEMPORARY = ".writing-"
 _NUMBERED = re.compile(r"(\d{4,})-([a-z0-9][a-z0-9.-]*)")
 
 
@@ -64,7 +66,28 @@ class RunDirectory:
         """Read `metrics.jsonl`; an absent file is an empty list."""
         if not self.metrics_path.exists():
             return []
-        return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.strip()]
+        try:
+            return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.strip()]
+        except ValueError as error:
+            raise RunError(f"{self.metrics_path} is damaged: {error}. Mend the line, or delete the run.") from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep other processes from writing to this run; a kill releases the lock. Clears what a kill left behind.
+
+        Raises:
+            RunError: another process holds the run.
+        """
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"Another process is writing to {self.path}. Wait for it, or name another run."
+                ) from None
+            for leftover in self.path.glob(f"{_TEMPORARY}*"):
+                leftover.unlink()
+            yield
 
 
 def new_run(kind: str, root: Path = RUNS) -> RunDirectory:
@@ -73,11 +96,14 @@ def new_run(kind: str, root: Path = RUNS) -> RunDirectory:
     number = max((number for number, _ in _numbered(root)), default=0) + 1
     while True:
         path = root / f"{number:04d}-{kind}"
-        # Another process may take the number between the look and the mkdir; any kind blocks a number.
-        if not any(taken == number for taken, _ in _numbered(root)):
-            with contextlib.suppress(FileExistsError):
-                path.mkdir()
+        # Two kinds must not get one number, so the number itself is claimed first; a mkdir has one winner.
+        claim = root / f".{number:04d}"
+        with contextlib.suppress(FileExistsError):
+            claim.mkdir()
+            if not any(taken == number for taken, _ in _numbered(root)):
+                claim.rename(path)
                 return RunDirectory(path)
+            claim.rmdir()
         number += 1
 
 
@@ -128,10 +154,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and takes the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -142,3 +168,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+MAX_JSON_BYTES = 1 << 25
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as readable JSON, atomically."""
+    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of bounded size.
+
+    Raises:
+        RunError: the file is missing, over 32 MiB, or holds no JSON object.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} does not exist. Repeat the step that writes it.")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise RunError(f"{path} has {path.stat().st_size} bytes; at most {MAX_JSON_BYTES} are read.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}. Repeat the step that writes it.") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path} holds no JSON object. Repeat the step that writes it.")
+    return values

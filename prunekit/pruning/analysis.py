@@ -1,0 +1,125 @@
+"""The coupling analysis: export the network once, run it on channel ids, read off the groups."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from prunekit.errors import PruneError
+from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedConvolution, Slot
+from prunekit.pruning.ids import compress, varies
+from prunekit.pruning.interpreter import Interpreter
+from prunekit.pruning.rules import RULES
+
+
+def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
+    """Find the channel groups of `module`, in evaluation mode.
+
+    Args:
+        module: any network that torch.export can trace; its mode is left as it was.
+        example_inputs: positional arguments; MACs are counted at their sizes.
+
+    Raises:
+        PruneError: torch.export cannot trace the network; the message holds its reason.
+    """
+    with torch.no_grad():
+        program = _export(module, example_inputs)
+        interpreter = Interpreter(program, RULES)
+        interpreter.run()
+        return _coupling(interpreter, module)
+
+
+def _export(module: nn.Module, example_inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns about its own internals
+            return torch.export.export(module, example_inputs, strict=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise PruneError(
+            f"torch.export cannot trace {type(module).__name__}: {reason[0] if reason else type(error).__name__}. "
+            "Remove control flow that depends on the data, or prune the part of the network that can be traced."
+        ) from error
+    finally:
+        for child, training in modes:
+            child.training = training
+
+
+def _coupling(walk: Interpreter, module: nn.Module) -> Coupling:
+    _data_slots(walk)
+    labels = walk.space.labels()
+    slots = tuple(Slot(s.parameter, s.dim, s.role, labels[s.ids.numpy()]) for s in walk.slots.values())
+    _freeze_unmade(walk, slots)
+    frozen = walk.space.frozen_labels()
+    return Coupling(
+        groups=_groups(slots, frozen),
+        slots=slots,
+        costs=tuple(Cost(c.layer, c.positions, tuple(labels[d.numpy()] for d in c.dims)) for c in walk.costs),
+        grouped=tuple(GroupedConvolution(n, g, labels[ids.numpy()]) for n, (g, ids) in walk.grouped.items()),
+        shapes={name: tuple(parameter.shape) for name, parameter in module.named_parameters()},
+        label_count=walk.space.count,
+        assumptions={
+            name: tuple(sorted({int(labels[i]) for t in tensors for i in t.tolist() if i > 1}))
+            for name, tensors in walk.assumptions.items()
+        },
+    )
+
+
+def _data_slots(walk: Interpreter) -> None:
+    """Find the dimension of each learnt tensor that follows channels; freeze what follows none or two."""
+    labels = torch.from_numpy(walk.space.labels()).to(torch.int32)
+    sizes = torch.bincount(labels.long())
+    for name, ids in walk.data.items():
+        roots = labels[ids.long()]
+        if not bool((sizes[roots.long()] > 1).any()):
+            continue
+        roots = compress(roots)
+        dims = [d for d in range(roots.dim()) if varies(roots, d)]
+        if len(dims) == 1:
+            from prunekit.pruning.interpreter import Weight
+
+            walk.slot(
+                Weight(name, tuple(ids.shape)),
+                dims[0],
+                "data",
+                ids.movedim(dims[0], 0).reshape(ids.shape[dims[0]], -1)[:, 0],
+            )
+        else:
+            walk.space.freeze(ids, f"meets {name}, which does not follow channels along one dimension")
+
+
+def _freeze_unmade(walk: Interpreter, slots: tuple[Slot, ...]) -> None:
+    """Freeze labels that no layer makes: there is nothing to cut."""
+    made = {int(label) for slot in slots if slot.role == "out" for label in slot.labels}
+    used = {int(label) for slot in slots for label in slot.labels}
+    for label in used - made:
+        if label > 1:
+            walk.space.reasons.setdefault(label, "is made by no layer that can be cut")
+
+
+def _groups(slots: tuple[Slot, ...], frozen: dict[int, str]) -> tuple[Group, ...]:
+    """Gather channels that lie in the same slots: together they are one group."""
+    signatures: dict[int, list[int]] = {}
+    for number, slot in enumerate(slots):
+        for label in slot.labels.tolist():
+            signatures.setdefault(label, []).append(number)
+    gathered: dict[tuple[object, ...], list[int]] = {}
+    for label, signature in signatures.items():
+        if label > 1 and any(slots[n].role == "out" for n in signature):
+            gathered.setdefault((*signature, frozen.get(label)), []).append(label)
+    names: dict[str, int] = {}
+    return tuple(_group(key, units, slots, names) for key, units in gathered.items())
+
+
+def _group(key: tuple[object, ...], units: list[int], slots: tuple[Slot, ...], names: dict[str, int]) -> Group:
+    *signature, reason = key
+    members = tuple(slots[n] for n in dict.fromkeys(signature))  # type: ignore[index]
+    first = next(slot for slot in members if slot.role == "out")
+    base = first.parameter.rpartition(".")[0] or first.parameter
+    names[base] = names.get(base, 0) + 1
+    name = base if names[base] == 1 else f"{base}#{names[base]}"
+    return Group(name, np.asarray(units, dtype=np.int64), members, reason)  # type: ignore[arg-type]

@@ -1,0 +1,134 @@
+"""Channel ids: integer tensors that stand for activations, and the union-find over their entries.
+
+An entry names the channel whose value would stand there. Two entries are special: NONE, a value that belongs to no
+channel (a constant, padding made by size), and FIXED, one that can never be removed (the image's own channels).
+A dimension along which an id tensor does not change has stride 0, so a feature map costs as much as its channels.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+NONE = 0
+FIXED = 1
+_FIRST = 2
+
+IntArray = npt.NDArray[np.int64]
+
+
+class IdSpace:
+    """Hands out ids, remembers which must go together and which must stay."""
+
+    def __init__(self) -> None:
+        self.count = _FIRST
+        self.reasons: dict[int, str] = {}
+        self._edges: list[IntArray] = []
+        self._labels: IntArray | None = None
+
+    def fresh(self, shape: Sequence[int]) -> Tensor:
+        """Return new ids, one per entry of `shape`."""
+        number = int(np.prod(shape))
+        ids = torch.arange(self.count, self.count + number, dtype=torch.int32).reshape(tuple(shape))
+        self.count += number
+        self._labels = None
+        return ids
+
+    def unite(self, left: Tensor, right: Tensor) -> None:
+        """Tie the entries of two equally shaped id tensors; an entry that meets FIXED is frozen."""
+        left, right = _shrunk(left, right)
+        differ = (left != right) & (left != NONE) & (right != NONE)
+        if not bool(differ.any()):
+            return
+        pairs = torch.unique(torch.stack([left[differ], right[differ]], dim=1), dim=0)
+        meets_fixed = (pairs == FIXED).any(dim=1)
+        if bool(meets_fixed.any()):
+            self.freeze(pairs[meets_fixed], "meets the image's own channels or a value that cannot be cut")
+            pairs = pairs[~meets_fixed]
+        self._edges.append(pairs.numpy().astype(np.int64))
+        self._labels = None
+
+    def freeze(self, ids: Tensor, reason: str) -> None:
+        """Forbid the removal of every channel named in `ids`; the first reason given is kept."""
+        for number in torch.unique(without_repeats(ids)).tolist():
+            if number >= _FIRST:
+                self.reasons.setdefault(number, reason)
+
+    def labels(self) -> IntArray:
+        """Return for each id the smallest id it is tied to."""
+        if self._labels is None:
+            self._labels = _components(self.count, self._edges)
+        return self._labels
+
+    def frozen_labels(self) -> dict[int, str]:
+        """Return the labels that hold a frozen id, with the first reason."""
+        labels = self.labels()
+        frozen: dict[int, str] = {}
+        for number, reason in self.reasons.items():
+            frozen.setdefault(int(labels[number]), reason)
+        return frozen
+
+
+def _components(count: int, edges: Iterable[IntArray]) -> IntArray:
+    """Label connected components by their smallest member: hooking and pointer jumping, a few vectorised rounds."""
+    labels = np.arange(count, dtype=np.int64)
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *edges])
+    while True:
+        left, right = labels[pairs[:, 0]], labels[pairs[:, 1]]
+        if np.array_equal(left, right):
+            return labels
+        low, high = np.minimum(left, right), np.maximum(left, right)
+        np.minimum.at(labels, high, low)
+        while True:
+            jumped = labels[labels]
+            if np.array_equal(jumped, labels):
+                break
+            labels = jumped
+
+
+def nothing(shape: Sequence[int]) -> Tensor:
+    """Return ids of values that belong to no channel."""
+    return torch.full((1,), NONE, dtype=torch.int32).expand(tuple(shape))
+
+
+def fixed(shape: Sequence[int]) -> Tensor:
+    """Return ids of values that can never be removed."""
+    return torch.full((1,), FIXED, dtype=torch.int32).expand(tuple(shape))
+
+
+def is_nothing(ids: Tensor) -> bool:
+    """Tell whether no entry belongs to a channel."""
+    return not bool(without_repeats(ids).any())
+
+
+def varies(ids: Tensor, dim: int) -> bool:
+    """Tell whether a compressed id tensor changes along `dim`."""
+    return ids.shape[dim] > 1 and ids.stride(dim) != 0
+
+
+def compress(ids: Tensor) -> Tensor:
+    """Return the same ids with stride 0 along each dimension that they do not change along."""
+    for dim in range(ids.dim()):
+        if varies(ids, dim):
+            first = ids.narrow(dim, 0, 1)
+            core = without_repeats(ids, keep=dim)
+            if bool((core == core.narrow(dim, 0, 1)).all()):
+                ids = first.expand(ids.shape)
+    return ids
+
+
+def without_repeats(ids: Tensor, keep: int = -1) -> Tensor:
+    """Return the ids with every stride-0 dimension but `keep` cut to length 1."""
+    for dim in range(ids.dim()):
+        if dim != keep and ids.shape[dim] > 1 and ids.stride(dim) == 0:
+            ids = ids.narrow(dim, 0, 1)
+    return ids
+
+
+def _shrunk(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    for dim in range(left.dim()):
+        if left.shape[dim] > 1 and left.stride(dim) == 0 and right.stride(dim) == 0:
+            left, right = left.narrow(dim, 0, 1), right.narrow(dim, 0, 1)
+    return left, right

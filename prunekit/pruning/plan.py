@@ -1,0 +1,126 @@
+"""The pruning plan: which positions of which parameters are kept. Plain JSON, applied without an analysis."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
+from prunekit.errors import PruneError
+from prunekit.pruning.coupling import Coupling
+
+
+class _Slice(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parameter: str
+    dim: NonNegativeInt
+    width: PositiveInt
+    keep: tuple[NonNegativeInt, ...]
+
+
+class _PlanFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    slices: tuple[_Slice, ...]
+    groups: dict[str, PositiveInt]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Keep the positions `keep` of dimension `dim`, `width` long before, of a parameter or buffer."""
+
+    parameter: str
+    dim: int
+    width: int
+    keep: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pruning plan for one network."""
+
+    slices: tuple[Slice, ...]
+    groups: Mapping[str, int]
+    """New `groups` of each grouped convolution that loses some."""
+
+    def then(self, following: "Plan") -> "Plan":
+        """Return the plan that does this one and then `following`, in positions of the first network."""
+        first = {(s.parameter, s.dim): s for s in self.slices}
+        second = {(s.parameter, s.dim): s for s in following.slices}
+        slices: list[Slice] = []
+        for key in dict.fromkeys([*first, *second]):
+            before, after = first.get(key), second.get(key)
+            if before is None or after is None:
+                slices.append(cast(Slice, before or after))
+            else:
+                kept = tuple(before.keep[position] for position in after.keep)
+                slices.append(Slice(before.parameter, before.dim, before.width, kept))
+        return Plan(tuple(slices), {**self.groups, **following.groups})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        rows = [{"parameter": s.parameter, "dim": s.dim, "width": s.width, "keep": list(s.keep)} for s in self.slices]
+        return {"format": 1, "slices": rows, "groups": dict(self.groups)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Plan":
+        """Read a plan back.
+
+        Raises:
+            PruneError: a key is unknown, a value of the wrong kind, or positions are not sorted and inside the width.
+        """
+        try:
+            file = _PlanFile.model_validate(values)
+        except ValidationError as error:
+            raise PruneError(f"The pruning plan is damaged: {error.errors()[0]['msg']}. Prune again.") from None
+        if file.format != 1:
+            raise PruneError(f"The pruning plan has format {file.format}; this prunekit reads format 1.")
+        for row in file.slices:
+            _check(row)
+        return cls(tuple(Slice(r.parameter, r.dim, r.width, r.keep) for r in file.slices), dict(file.groups))
+
+
+def _check(row: _Slice) -> None:
+    ordered = all(low < high for low, high in zip(row.keep, row.keep[1:], strict=False))
+    if not row.keep or not ordered or row.keep[-1] >= row.width:
+        raise PruneError(
+            f"The pruning plan keeps positions of {row.parameter} dimension {row.dim} that are not a sorted, "
+            f"non-empty part of 0..{row.width - 1}. Prune again."
+        )
+
+
+def make_plan(coupling: Coupling, keep: Mapping[str, Sequence[int]]) -> Plan:
+    """Turn kept unit positions per group into a plan.
+
+    Args:
+        coupling: the analysis of the network.
+        keep: for each group to prune, the positions of its units that stay; a group not named stays whole.
+
+    Raises:
+        PruneError: a group is unknown or frozen, or would lose all of its units.
+    """
+    known = {group.name: group for group in coupling.groups}
+    for name, positions in keep.items():
+        _check_group(name, positions, known)
+    removed = coupling.removed(keep)
+    slices: list[Slice] = []
+    for slot in coupling.slots:
+        gone = removed[slot.labels]
+        if gone.any():
+            kept = tuple(int(i) for i in (~gone).nonzero()[0])
+            slices.append(Slice(slot.parameter, slot.dim, len(gone), kept))
+    groups = {
+        conv.layer: conv.remaining(removed) for conv in coupling.grouped if conv.remaining(removed) != conv.groups
+    }
+    return Plan(tuple(slices), groups)
+
+
+def _check_group(name: str, positions: Sequence[int], known: Mapping[str, Any]) -> None:
+    if name not in known:
+        raise PruneError(f"No channel group is called {name}. Known: {', '.join(known)}.")
+    if known[name].frozen is not None and len(positions) != known[name].width:
+        raise PruneError(f"Group {name} cannot be pruned: {known[name].frozen}.")
+    if not len(positions):
+        raise PruneError(f"Group {name} would lose all {known[name].width} channels. Keep at least one.")

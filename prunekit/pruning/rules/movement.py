@@ -1,0 +1,148 @@
+"""Rules for data movement: run on the ids themselves, with a look at what is split or picked."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunekit.pruning.ids import NONE, compress, varies
+from prunekit.pruning.interpreter import Interpreter, Rule, Weight
+
+
+def moved(ctx: Interpreter, *args: object, **kwargs: object) -> object:
+    """Run the op itself on the ids: permute, transpose, expand, cat, stack, squeeze, ..."""
+    assert ctx.node is not None
+    real_args, real_kwargs = (
+        _as_ids(ctx, args),
+        {k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout")},
+    )
+    result = ctx.node.target(*real_args, **real_kwargs)  # type: ignore[operator]
+    return tuple(compress(r) for r in result) if isinstance(result, (tuple, list)) else compress(result)
+
+
+def _as_ids(ctx: Interpreter, args: Sequence[object]) -> list[Any]:
+    convert: Callable[[object], object] = lambda v: ctx.ids_of(v) if isinstance(v, (Tensor, Weight)) else v  # noqa: E731
+    return [[convert(v) for v in a] if isinstance(a, (list, tuple)) else convert(a) for a in args]
+
+
+def passed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
+    """The same values in the same places: dropout, contiguous, type conversion."""
+    return ctx.ids_of(x)
+
+
+def along(index: int) -> Rule:
+    """Make a rule for ops that pick or shift places along a dimension given as argument `index`."""
+
+    def rule(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
+        ids = ctx.ids_of(x)
+        dims = kwargs.get("dim", kwargs.get("dims", args[index] if len(args) > index else 0))
+        listed = [dims] if isinstance(dims, int) else list(dims)
+        moves = any(varies(ids, d % ids.dim()) for d in listed) and tuple(ids.shape) != ctx.shape
+        if moves or (any(varies(ids, d % ids.dim()) for d in listed) and index == 1):
+            ctx.space.freeze(ids, "is picked or moved by a position written in the network's code")
+        return moved(ctx, ids, *args, **kwargs)
+
+    return rule
+
+
+def padded(ctx: Interpreter, x: Tensor, pad: Sequence[int], *_: object, **__: object) -> Tensor:
+    """Pad: new places hold no channel when padding channels, the channel itself when padding space."""
+    ids = x
+    for step in range(len(pad) // 2):
+        dim = x.dim() - 1 - step
+        before, after = int(pad[2 * step]), int(pad[2 * step + 1])
+        if not (before or after):
+            continue
+        if varies(ids, dim):
+            ctx.assume(ids)
+            ids = _pad_with_nothing(ids, dim, before, after)
+        else:
+            core = ids.narrow(dim, 0, 1)
+            ids = core.expand(*ids.shape[:dim], ids.shape[dim] + before + after, *ids.shape[dim + 1 :])
+    return compress(ids)
+
+
+def _pad_with_nothing(ids: Tensor, dim: int, before: int, after: int) -> Tensor:
+    if before < 0 or after < 0:
+        ids = ids.narrow(dim, max(-before, 0), ids.shape[dim] - max(-before, 0) - max(-after, 0))
+    parts = [_block(ids, dim, max(before, 0)), ids, _block(ids, dim, max(after, 0))]
+    return torch.cat([part for part in parts if part.shape[dim]], dim=dim)
+
+
+def _block(ids: Tensor, dim: int, length: int) -> Tensor:
+    shape = list(ids.shape)
+    shape[dim] = length
+    return torch.full((1,), NONE, dtype=torch.int32).expand(shape) if length else ids.narrow(dim, 0, 0)
+
+
+def viewed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
+    """View, reshape, flatten, unflatten: a channel dimension that is split keeps the same positions in every part."""
+    ids = ctx.ids_of(x)
+    for outs, before in _blocks(tuple(ids.shape), ctx.shape):
+        ins = [d for d in before if ids.shape[d] > 1]
+        parts = [ctx.shape[d] for d in outs if ctx.shape[d] > 1]
+        if len(parts) > 1 and any(varies(ids, d) for d in ins):
+            ids = _tie_split(ctx, ids, ins, parts)
+    return compress(ids.reshape(ctx.shape))
+
+
+def _tie_split(ctx: Interpreter, ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> Tensor:
+    if len(ins) > 1:
+        if not _merges_only(ids, ins, parts):
+            ctx.space.freeze(ids, "is rearranged in a way that mixes channels and places")
+        return ids
+    ctx.assume(ids)
+    dim = ins[0]
+    split = ids.unflatten(dim, tuple(parts))
+    for offset in range(len(parts) - 1):
+        first = split.narrow(dim + offset, 0, 1).expand_as(split)
+        ctx.space.unite(first, split)
+        split = first
+    return split.reshape(ids.shape)
+
+
+def _merges_only(ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> bool:
+    """Tell whether a many-to-many view leaves the one varying dimension whole."""
+    varying = [d for d in ins if varies(ids, d)]
+    return (
+        len(varying) == 1
+        and ids.shape[varying[0]] in parts
+        and ids.shape[varying[0]] == parts[0]
+        and varying[0] == ins[0]
+    )
+
+
+def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Return (new dims, old dims) of each smallest part of a view whose sizes have equal products."""
+    blocks: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        ins, outs, left, right = [], [], 1, 1
+        while (left != right or left == 1) and (i < len(old) or j < len(new)):
+            if (left <= right and i < len(old)) or j == len(new):
+                left, i = left * old[i], i + 1
+                ins.append(i - 1)
+            else:
+                right, j = right * new[j], j + 1
+                outs.append(j - 1)
+        blocks.append((outs, ins))
+    return blocks
+
+
+def parted(ctx: Interpreter, x: object, sizes: object, dim: int = 0) -> object:
+    """chunk, split, split_with_sizes: equal parts keep the same positions, unequal ones stay whole."""
+    ids = ctx.ids_of(x)
+    dim %= ids.dim()
+    if not varies(ids, dim):
+        return moved(ctx, ids, sizes, dim)
+    assert ctx.node is not None
+    lengths = [value.shape[dim] for value in ctx.node.meta["val"]]
+    if len(set(lengths)) > 1:
+        ctx.space.freeze(ids, "is split into unequal parts by sizes written in the network's code")
+        return moved(ctx, ids, sizes, dim)
+    ctx.assume(ids)
+    parts = [ids.narrow(dim, k * lengths[0], lengths[0]) for k in range(len(lengths))]
+    for part in parts[1:]:
+        ctx.space.unite(parts[0], part)
+    return tuple(compress(part) for part in parts)

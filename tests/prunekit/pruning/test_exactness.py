@@ -1,0 +1,100 @@
+"""The exactness contract as a property: a pruned network equals the masked dense one, on drawn networks and plans."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from prunekit.pruning import Coupling, Plan, analyse, exactness, masked, pruned
+from prunekit.pruning.plan import make_plan
+
+Build = Callable[[Sequence[str], int], nn.Module]
+TOLERANCE = 1e-4
+SIZES = ((8, 8), (6, 10))
+BLOCK_NAMES = [
+    *("Residual", "Projected", "Concat", "Split", "Grouped", "Depthwise", "Transposed", "GroupedTransposed", "Gate"),
+    *("SpatialGate", "Shuffle", "PixelShuffled", "PerPixelLinear", "Slopes", "PooledContext", "ZeroPaddedSkip"),
+    *("ChannelNorms", "SelfProduct"),
+]
+
+
+def drawn_plan(coupling: Coupling, seed: int) -> tuple[Plan, dict[str, list[int]]]:
+    generator = np.random.default_rng(seed)
+    keep = {
+        group.name: sorted(generator.permutation(group.width)[: generator.integers(1, group.width + 1)].tolist())
+        for group in coupling.free
+    }
+    return make_plan(coupling, keep), keep
+
+
+def even_plan(coupling: Coupling) -> Plan:
+    return make_plan(coupling, {group.name: list(range(max(1, group.width // 2))) for group in coupling.free})
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(st.sampled_from(BLOCK_NAMES), min_size=1, max_size=4), seed=st.integers(0, 2**16))
+def test_a_pruned_network_equals_the_masked_dense_one(random_network: Build, names: list[str], seed: int) -> None:
+    network = random_network(names, seed)
+    coupling = analyse(network, (torch.randn(2, 3, 8, 8),))
+    plan, keep = drawn_plan(coupling, seed)
+    assert coupling.free, "a random network always has channels to remove"
+    for size in SIZES:
+        assert exactness(network, plan, (torch.randn(2, 3, *size),)) <= TOLERANCE
+    smaller = pruned(network, plan)
+    assert sum(p.numel() for p in smaller.parameters()) == coupling.params(keep)
+
+
+@pytest.mark.parametrize("name", BLOCK_NAMES)
+def test_every_block_loses_channels_and_stays_exact(random_network: Build, name: str) -> None:
+    network = random_network([name, name], 1)
+    images = torch.randn(2, 3, 8, 8)
+    coupling = analyse(network, (images,))
+    plan = even_plan(coupling)
+    inside = {row.parameter for row in plan.slices if row.parameter.startswith("blocks.")}
+    assert inside, f"nothing inside {name} was pruned"
+    assert exactness(network, plan, (images,)) <= TOLERANCE
+
+
+def test_block_names_are_the_blocks(block_names: list[str]) -> None:
+    assert block_names == BLOCK_NAMES
+
+
+def test_the_mask_matters(random_network: Build) -> None:
+    """The property above could not fail if masking changed nothing."""
+    network = random_network(["Residual"], 0)
+    images = torch.randn(2, 3, 8, 8)
+    plan = even_plan(analyse(network, (images,)))
+    with torch.no_grad():
+        assert not torch.allclose(masked(network, plan)(images), network(images), atol=1e-3)
+
+
+def test_macs_are_those_of_the_pruned_network(random_network: Build) -> None:
+    network = random_network(["Residual", "Grouped", "Depthwise", "Concat"], 3)
+    images = torch.randn(1, 3, 8, 8)
+    coupling = analyse(network, (images,))
+    plan, keep = drawn_plan(coupling, 5)
+    assert analyse(pruned(network, plan), (images,)).macs() == coupling.macs(keep)
+
+
+def test_output_channels_are_protected(random_network: Build) -> None:
+    network = random_network(["Residual"], 0)
+    coupling = analyse(network, (torch.randn(1, 3, 8, 8),))
+    classifier = next(group for group in coupling.groups if "classifier" in group.name)
+    assert classifier.frozen is not None
+    assert "output" in classifier.frozen
+    assert pruned(network, even_plan(coupling))(torch.randn(1, 3, 8, 8)).shape == (1, 4, 8, 8)
+
+
+def test_modules_stay_what_they_were(random_network: Build) -> None:
+    network = random_network(["Depthwise", "Slopes", "ChannelNorms"], 0)
+    smaller = pruned(network, even_plan(analyse(network, (torch.randn(1, 3, 8, 8),))))
+    for before, after in zip(network.modules(), smaller.modules(), strict=True):
+        assert type(before) is type(after)
+        if isinstance(after, nn.Conv2d):
+            assert after.weight.shape == (after.out_channels, after.in_channels // after.groups, *after.kernel_size)
+        if isinstance(after, nn.BatchNorm2d):
+            assert after.num_features == after.weight.shape[0]
