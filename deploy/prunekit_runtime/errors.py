@@ -11,3 +11,11 @@ class ContractError(PrunekitError):
 
 class RunnerError(PrunekitError):
     """A model file cannot be run here: missing package, wrong provider, wrong shape."""
+
+
+class MeasureError(PrunekitError):
+    """A measurement cannot be taken as asked."""
+
+
+class GoldenError(PrunekitError):
+    """A golden file is damaged, too large, or belongs to another model."""

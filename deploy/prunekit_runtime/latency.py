@@ -1,0 +1,108 @@
+"""Latency and memory: warmed up, every sample kept, percentiles of all of them; two models measured in alternation."""
+
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunekit_runtime.errors import MeasureError
+
+Run = Callable[[], object]  # what it returns is thrown away
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyReport:
+    """Latency of one call [ms] over `runs` calls after `warmup_runs` that were not counted; `batch` images a call."""
+
+    runs: int
+    warmup_runs: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    std_ms: float
+    images_per_s: float  # batch / mean: what a loop of such calls gets through
+    batch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        return dataclasses.asdict(self)
+
+
+def summarise(samples_ms: Sequence[float], *, batch: int, warmup_runs: int) -> LatencyReport:
+    """Make a report from the duration of each call [ms].
+
+    Raises:
+        MeasureError: there is no sample, or the batch is below 1.
+    """
+    if not samples_ms or batch < 1:
+        raise MeasureError(f"A latency needs at least 1 run of at least 1 image, got {len(samples_ms)} of {batch}.")
+    values_ms = np.asarray(samples_ms, dtype=np.float64)
+    p50_ms, p90_ms, p99_ms = (float(value) for value in np.percentile(values_ms, (50, 90, 99)))
+    mean_ms = float(values_ms.mean())
+    return LatencyReport(
+        runs=len(samples_ms),
+        warmup_runs=warmup_runs,
+        p50_ms=p50_ms,
+        p90_ms=p90_ms,
+        p99_ms=p99_ms,
+        mean_ms=mean_ms,
+        std_ms=float(values_ms.std()),
+        images_per_s=batch * 1e3 / max(mean_ms, 1e-6),  # 1e-6: an empty call may take 0 ticks of the clock
+        batch=batch,
+    )
+
+
+def measure(run: Run, *, batch: int, warmup_runs: int = 20, runs: int = 200) -> LatencyReport:
+    """Time `run`, which must return only when its result is there (GPU runners synchronise).
+
+    Raises:
+        MeasureError: a count is out of range.
+    """
+    return compare({"model": run}, batch=batch, warmup_runs=warmup_runs, runs=runs)["model"]
+
+
+def compare(
+    runs_by_name: Mapping[str, Run], *, batch: int, warmup_runs: int = 20, runs: int = 200
+) -> dict[str, LatencyReport]:
+    """Time several models alternately, one call each per round.
+
+    A drift of clock or temperature then meets all of them alike, and the ratio of their medians is fair.
+
+    Raises:
+        MeasureError: a count is out of range, or there is nothing to measure.
+    """
+    if not runs_by_name or runs < 1 or warmup_runs < 0:
+        raise MeasureError(
+            f"Cannot measure {len(runs_by_name)} models with {runs} runs and {warmup_runs} warm-up runs. "
+            "Give at least 1 model, 1 run and 0 warm-up runs."
+        )
+    samples_ms: dict[str, list[float]] = {name: [] for name in runs_by_name}
+    for number in range(warmup_runs + runs):
+        for name, run in runs_by_name.items():
+            duration_ms = _timed_ms(run)
+            if number >= warmup_runs:
+                samples_ms[name].append(duration_ms)
+    return {name: summarise(values, batch=batch, warmup_runs=warmup_runs) for name, values in samples_ms.items()}
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory that this process ever had [bytes]; it cannot be told apart by model."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # KiB everywhere but on macOS
+
+
+def _timed_ms(run: Run) -> float:
+    start_ns = time.perf_counter_ns()
+    run()
+    return (time.perf_counter_ns() - start_ns) * 1e-6

@@ -1,0 +1,87 @@
+"""What every runner offers, whatever executes the model: one image batch in, logits out, and an honest name.
+
+Shape suffixes: N images, K classes, h, w the network's size.
+"""
+
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from prunekit_runtime.errors import RunnerError
+
+FloatArray = npt.NDArray[np.float32]
+# One entry per axis, None where the model takes any size.
+Shape = tuple[int | None, ...]
+
+
+class Runner(Protocol):
+    """A loaded model that is ready to run; a context manager that closes itself."""
+
+    name: str  # what really runs, such as "onnxruntime CPUExecutionProvider 1.31.1"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    input_shape: Shape  # of the images, (N, 3, h, w)
+
+    def run(self, images_N3hw: FloatArray) -> FloatArray:
+        """Run normalised float32 images (N, 3, h, w); return float32 logits (N, K, h, w), a fresh array.
+
+        Raises:
+            RunnerError: the images do not fit, the runner is closed, or the backend failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the model and its memory; closing twice is harmless."""
+        ...
+
+    def __enter__(self) -> "Runner": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ClosingRunner:
+    """The context-manager half of a runner."""
+
+    def close(self) -> None:
+        """Release what the runner holds."""
+        raise NotImplementedError
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_images(images_N3hw: FloatArray, shape: Shape) -> None:
+    """Refuse images that a model with this input shape cannot take.
+
+    Raises:
+        RunnerError: the type or an axis differs.
+    """
+    got, kind = images_N3hw.shape, images_N3hw.dtype
+    fits = len(got) == len(shape) and all(want is None or size == want for size, want in zip(got, shape, strict=False))
+    if kind != np.float32 or not fits or 0 in got:
+        raise RunnerError(
+            f"The model takes float32 images of the shape {show_shape(shape)}, got {kind} {show_shape(got)}. "
+            "Prepare images with the model's preprocessing contract, or export it with --dynamic for other sizes."
+        )
+
+
+def single(names: list[str], direction: str, model: str) -> str:
+    """Return the one name; a segmentation model has one image input and one logits output.
+
+    Raises:
+        RunnerError: there are none or several.
+    """
+    if len(names) != 1:
+        raise RunnerError(f"{model} has {len(names)} {direction}s {names}, not one. Export it with prunekit export.")
+    return names[0]
+
+
+def show_shape(shape: Shape) -> str:
+    """Write a shape as 1 x 3 x ? x ?; the question mark stands for any size."""
+    return " x ".join("?" if size is None else str(size) for size in shape) or "scalar"
