@@ -1,0 +1,1 @@
+"""Data sets, the transforms between them and the network, and batches."""

@@ -1,0 +1,205 @@
+"""Batches for training and evaluation.
+
+A training batch depends on (seed, epoch, index) only: not on the number of workers, not on the global random
+state, and not on what was drawn before, so that a resumed run sees what an uninterrupted one would have seen.
+
+Shapes: B batch, H height, W width, N samples.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from prunekit.data.dataset import Sample, SegmentationDataset, size_text
+from prunekit.data.transforms import EvalTransform, TrainTransform, draw_seed, resize_sample
+from prunekit.errors import DataError, PrunekitError
+from prunekit.recipe import DataConfig
+from prunekit_runtime.preprocessing import Preprocessing
+
+_MEMORY_SHARE: Final = 0.5  # of the machine's memory that cached images may take; the rest is the training's
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A training batch; all samples have the crop's size."""
+
+    images_B3HW: Tensor
+    """float32, normalised."""
+    labels_BHW: Tensor
+    """int64, the ignore index where nothing counts."""
+    indices_B: Tensor
+    """int64, positions in the data set."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvalBatch:
+    """An evaluation batch: images as the network sees them, labels as the data set has them."""
+
+    images_B3HW: Tensor
+    """float32, prepared by the contract."""
+    labels: list[Tensor]
+    """int64 [H, W] each, at the original size."""
+    indices: list[int]
+
+
+def steps_per_epoch(dataset: SegmentationDataset, batch_size: int) -> int:
+    """Return the number of full batches in an epoch; the last, partial one is dropped.
+
+    Raises:
+        DataError: there is not one full batch.
+    """
+    steps = len(dataset) // batch_size
+    if steps == 0:
+        raise DataError(
+            f"The training split holds {len(dataset)} images, fewer than one batch of {batch_size}. "
+            "Lower train.batch_size or add images."
+        )
+    return steps
+
+
+def train_batches(
+    dataset: SegmentationDataset,
+    data: DataConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    workers: int = 0,
+    cache: bool = False,
+) -> Iterator[Batch]:
+    """Return the batches of one epoch, `steps_per_epoch` of them, in an order drawn from (seed, epoch).
+
+    Args:
+        dataset: the training split.
+        data: size of the network's input and the augmentation.
+        batch_size: samples a batch.
+        seed: with the epoch and the sample's position it names the random view.
+        epoch: counted from 0.
+        workers: processes that decode and augment; 0 does it here.
+        cache: keep the samples in memory, resized, for as long as `dataset` lives.
+
+    Raises:
+        DataError: there is not one full batch, a sample cannot be read, or the cache would not fit into memory.
+    """
+    steps = steps_per_epoch(dataset, batch_size)
+    size_hw = (data.height, data.width)
+    samples = _cached(dataset, size_hw, workers) if cache else _Resized(dataset, size_hw, None)
+    views = _Views(samples, TrainTransform(data), seed, epoch)
+    order_N = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(draw_seed(seed, epoch)))
+    chunks: list[list[int]] = order_N[: steps * batch_size].view(steps, batch_size).tolist()
+    return map(_stack, _fetch(views, chunks, workers))
+
+
+def eval_batches(dataset: SegmentationDataset, contract: Preprocessing, *, batch_size: int) -> Iterator[EvalBatch]:
+    """Return every sample once and in order; a batch ends early where the network's input changes its size."""
+    transform = EvalTransform(contract)
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        image_3HW = transform(sample.image_3HW)
+        if images and (len(images) == batch_size or images[0].shape != image_3HW.shape):
+            yield EvalBatch(torch.stack(images), labels, list(range(index - len(images), index)))
+            images, labels = [], []
+        images.append(image_3HW)
+        labels.append(sample.labels_HW.to(torch.int64))
+    if images:
+        yield EvalBatch(torch.stack(images), labels, list(range(len(dataset) - len(images), len(dataset))))
+
+
+class _Resized(Dataset[Sample | PrunekitError]):
+    """Samples at the network's size; what `kept` holds is not made again, and what is made is put into it."""
+
+    def __init__(self, dataset: SegmentationDataset, size_hw: tuple[int, int], kept: dict[int, Sample] | None) -> None:
+        self._dataset, self._size_hw, self._kept = dataset, size_hw, kept
+
+    def __getitem__(self, index: int) -> Sample | PrunekitError:
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        try:
+            sample = resize_sample(self._dataset[index], *self._size_hw)
+        except PrunekitError as error:
+            return error  # as a value: raised in a worker it would come back buried in a traceback's text
+        if self._kept is not None:
+            self._kept[index] = sample
+        return sample
+
+
+class _Views(Dataset["_View | PrunekitError"]):
+    """The random views of one epoch, by position."""
+
+    def __init__(self, samples: _Resized, transform: TrainTransform, seed: int, epoch: int) -> None:
+        self._samples, self._transform, self._seed, self._epoch = samples, transform, seed, epoch
+
+    def __getitem__(self, index: int) -> "_View | PrunekitError":
+        sample = self._samples[index]
+        if isinstance(sample, PrunekitError):
+            return sample
+        seed = draw_seed(self._seed, self._epoch, index)
+        return (*self._transform(sample.image_3HW, sample.labels_HW, seed), index)
+
+
+_View = tuple[Tensor, Tensor, int]
+_Item = TypeVar("_Item")
+
+# By data set, so that the memory goes when the data set goes; one data set may be seen at several sizes.
+_CACHES: WeakKeyDictionary[SegmentationDataset, dict[tuple[int, int], dict[int, Sample]]] = WeakKeyDictionary()
+
+
+def _cached(dataset: SegmentationDataset, size_hw: tuple[int, int], workers: int) -> _Resized:
+    by_size = _CACHES.setdefault(dataset, {})
+    if size_hw not in by_size:
+        _check_memory(len(dataset), size_hw)
+        by_size[size_hw] = {}
+    kept = by_size[size_hw]
+    missing = [index for index in range(len(dataset)) if index not in kept]
+    if workers and missing:
+        # Workers end with the epoch and their memory with them, so the cache is filled here, before they start.
+        fetched = _fetch(_Resized(dataset, size_hw, None), [[index] for index in missing], workers)
+        kept.update((index, samples[0]) for index, samples in zip(missing, fetched, strict=True))
+    return _Resized(dataset, size_hw, kept)
+
+
+def _check_memory(count: int, size_hw: tuple[int, int]) -> None:
+    needed_bytes = count * size_hw[0] * size_hw[1] * 4  # three colours and one label a pixel
+    limit_bytes = int(_MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if needed_bytes > limit_bytes:
+        raise DataError(
+            f"Caching {count} images of {size_text(size_hw)} takes {needed_bytes / 2**30:.1f} GiB, more than half of "
+            "this machine's memory. Switch the cache off (train.cache = false) or lower data.height and data.width."
+        )
+
+
+def _fetch(items: "Dataset[_Item | PrunekitError]", chunks: list[list[int]], workers: int) -> Iterator[list[_Item]]:
+    """Yield the items of each chunk of positions; an error among them is raised."""
+    if workers == 0:
+        fetched: Iterable[list[_Item | PrunekitError]] = ([items[index] for index in chunk] for chunk in chunks)
+    else:
+        # Its own generator: without one DataLoader draws a base seed from the global random state.
+        generator = torch.Generator().manual_seed(0)
+        fetched = DataLoader(
+            items, batch_sampler=chunks, num_workers=workers, collate_fn=_as_they_are, generator=generator
+        )
+    for chunk_items in fetched:
+        yield [_value(item) for item in chunk_items]
+
+
+def _value(item: _Item | PrunekitError) -> _Item:
+    if isinstance(item, PrunekitError):
+        raise item
+    return item
+
+
+def _as_they_are(items: list[_Item]) -> list[_Item]:
+    return items
+
+
+def _stack(views: Sequence[_View]) -> Batch:
+    images, labels, indices = zip(*views, strict=True)
+    return Batch(torch.stack(images), torch.stack(labels), torch.tensor(indices, dtype=torch.int64))

@@ -1,0 +1,60 @@
+"""The data sets by name. A new one is a function in `DATASETS`."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from prunekit.data.camvid import CamVidDataset
+from prunekit.data.dataset import SegmentationDataset, Split
+from prunekit.data.folder import FolderDataset
+from prunekit.data.shapes import ShapesDataset
+from prunekit.errors import DataError
+from prunekit.recipe import DataConfig
+
+Opener = Callable[[DataConfig, Split], SegmentationDataset]
+
+
+def _shapes(config: DataConfig, split: Split) -> SegmentationDataset:
+    count = config.train_images if split == "train" else config.val_images
+    return ShapesDataset(split, count, height=config.height, width=config.width, seed=config.seed)
+
+
+def _camvid(config: DataConfig, split: Split) -> SegmentationDataset:
+    return CamVidDataset(config.root, split)
+
+
+def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
+    return FolderDataset(config.root, split, class_list=config.classes)
+
+
+DATASETS: Final[Mapping[str, Opener]] = {"shapes": _shapes, "camvid": _camvid, "folder": _folder}
+
+
+def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
+    """Open one split of the data set that `config` names; the files are checked here, not at the first batch.
+
+    Raises:
+        DataError: the name is unknown, a file is missing or damaged, or image and labels do not fit; says which.
+    """
+    opener = DATASETS.get(config.name)
+    if opener is None:
+        raise DataError(f"There is no data set {config.name!r}. Choose one of {', '.join(DATASETS)} as data.name.")
+    return opener(config, split)
+
+
+def check_dataset(dataset: SegmentationDataset) -> None:
+    """Walk through every sample of any data set, a user's own included, and check it against the class map.
+
+    Raises:
+        DataError: the data set is empty, or a sample has a label outside the class map or cannot be read.
+    """
+    if len(dataset) == 0:
+        raise DataError("The data set holds no samples. Add images, or choose another split.")
+    classes = dataset.classes
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        counted = sample.labels_HW[sample.labels_HW != classes.ignore_index]
+        if counted.numel() and int(counted.max()) >= len(classes):
+            raise DataError(
+                f"Sample {sample.name} has the label {int(counted.max())}, the data set has classes 0 to "
+                f"{len(classes) - 1}. Correct the mask or the class list."
+            )

@@ -1,0 +1,139 @@
+"""Joint transforms of image and labels: the contract's preprocessing for evaluation, augmentation for training.
+
+Shapes: H, W the sample's size; h, w the size after the transform. Images are RGB.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from prunekit.data.dataset import IGNORE_INDEX, Sample
+from prunekit.recipe import DataConfig
+from prunekit_runtime.preprocessing import Preprocessing
+
+# Statistics of ImageNet's training images, which pretrained encoders were normalised with.
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
+
+def contract_of(config: DataConfig, pad_multiple: int = 1) -> Preprocessing:
+    """Return the preprocessing contract of a recipe, to be saved with the model."""
+    return Preprocessing(
+        height=config.height, width=config.width, mean=IMAGENET_MEAN, std=IMAGENET_STD, pad_multiple=pad_multiple
+    )
+
+
+class EvalTransform:
+    """The contract in torch: the same numbers as `Preprocessing.prepare` gives on the device."""
+
+    def __init__(self, contract: Preprocessing) -> None:
+        self.contract = contract
+
+    def __call__(self, image_3HW: Tensor) -> Tensor:
+        """Turn an RGB uint8 image [3, H, W] into the network's float32 input [3, h, w]."""
+        rows, columns = image_3HW.shape[1:]
+        height, width = self.contract.resized_size(rows, columns)
+        resized_3hw = resize_image(image_3HW.float(), height, width)
+        mean_311, std_311 = (torch.tensor(values).view(3, 1, 1) for values in (self.contract.mean, self.contract.std))
+        normalised_3hw = (resized_3hw * self.contract.scale - mean_311) / std_311
+        padded_height, padded_width = self.contract.network_size(rows, columns)
+        return F.pad(normalised_3hw, (0, padded_width - width, 0, padded_height - height))
+
+
+class TrainTransform:
+    """A random view of a sample: colour, scale, crop, flip, then the contract's normalisation.
+
+    Samples come in at the network's size (`resize_sample`). Where a crop reaches beyond the scaled sample, the
+    image is filled with the mean colour and the labels with the ignore index.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        fill: dict[Any, Any] = {
+            tv_tensors.Image: [round(255 * value) for value in IMAGENET_MEAN],
+            tv_tensors.Mask: IGNORE_INDEX,
+        }
+        jitter = v2.ColorJitter(brightness=config.colour, contrast=config.colour, saturation=config.colour)
+        self._steps = v2.Compose(
+            [
+                *([jitter] if config.colour > 0 else []),
+                RandomScale(config.scale_min, config.scale_max),
+                v2.RandomCrop(crop_size(config), pad_if_needed=True, fill=fill),
+                v2.RandomHorizontalFlip(config.flip),
+                v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
+                v2.Normalize(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
+            ]
+        )
+
+    def __call__(self, image_3HW: Tensor, labels_HW: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw the view that `seed` names; the global random state is neither used nor changed.
+
+        Returns:
+            image float32 [3, h, w], normalised; labels int64 [h, w]
+        """
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed, which would seed the GPUs too, and fork_rng restores the CPU's state only.
+            torch.default_generator.manual_seed(seed)
+            image, labels = self._steps(tv_tensors.Image(image_3HW), tv_tensors.Mask(labels_HW))
+        return image.as_subclass(Tensor), labels.as_subclass(Tensor)
+
+
+class RandomScale(v2.Transform):
+    """Scale image and labels by one factor drawn evenly from a range, both about the same pixel centres.
+
+    torchvision resizes masks by "nearest", whose samples lie up to half a pixel beside the image's; here both
+    use half-pixel centres, and the image the contract's bilinear rule without antialias.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the size that image and labels are brought to."""
+        rows, columns = flat_inputs[0].shape[-2:]
+        scale = float(torch.empty(()).uniform_(self.low, self.high))
+        return {"height": max(1, round(scale * rows)), "width": max(1, round(scale * columns))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Resize one of the two."""
+        resize = resize_labels if isinstance(inpt, tv_tensors.Mask) else resize_image
+        return type(inpt)(resize(inpt.as_subclass(Tensor), params["height"], params["width"]))
+
+
+def resize_sample(sample: Sample, height: int, width: int) -> Sample:
+    """Bring a sample to the network's size, the image rounded to uint8 again."""
+    if tuple(sample.labels_HW.shape) == (height, width):
+        return sample
+    image_3hw = resize_image(sample.image_3HW, height, width)
+    return Sample(image_3hw, resize_labels(sample.labels_HW, height, width), sample.name)
+
+
+def resize_image(image_3HW: Tensor, height: int, width: int) -> Tensor:
+    """Resize by the contract's rule: bilinear, half-pixel centres, no antialias; uint8 is rounded, float stays."""
+    if tuple(image_3HW.shape[-2:]) == (height, width):
+        return image_3HW
+    floats_13hw = F.interpolate(image_3HW[None].float(), (height, width), mode="bilinear", align_corners=False)
+    return floats_13hw[0] if image_3HW.is_floating_point() else floats_13hw[0].round_().to(image_3HW.dtype)
+
+
+def resize_labels(labels_HW: Tensor, height: int, width: int) -> Tensor:
+    """Resize labels by the nearest pixel centre, the image's geometry; no class appears that was not there."""
+    if tuple(labels_HW.shape[-2:]) == (height, width):
+        return labels_HW
+    return F.interpolate(labels_HW[None, None], (height, width), mode="nearest-exact")[0, 0]
+
+
+def draw_seed(*key: int) -> int:
+    """Return a 64-bit seed for a key such as (seed, epoch, index); near keys give unrelated seeds."""
+    low, high = np.random.SeedSequence(list(key)).generate_state(2)
+    return int(low) | int(high) << 32
+
+
+def crop_size(config: DataConfig) -> tuple[int, int]:
+    """Return (height, width) [px] of a training crop."""
+    return config.crop_height or config.height, config.crop_width or config.width

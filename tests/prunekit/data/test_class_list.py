@@ -1,0 +1,79 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunekit.data.class_list import made_up_palette, read_class_list
+from prunekit.data.dataset import MAX_CLASSES, ClassMap
+from prunekit.errors import DataError
+
+
+def written(tmp_path, text, name="classes.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_text_and_toml_say_the_same(tmp_path):
+    text = written(tmp_path, "# mine\nroad 128 64 128\n\ntraffic light 250 170 30\n", "classes.txt")
+    toml = written(
+        tmp_path,
+        '[[classes]]\nname = "road"\ncolour = [128, 64, 128]\n'
+        '[[classes]]\nname = "traffic light"\ncolour = [250, 170, 30]',
+    )
+    assert read_class_list(text) == read_class_list(toml)
+    assert read_class_list(text).classes.names == ("road", "traffic light")
+
+
+def test_names_without_colours_get_a_palette(tmp_path):
+    found = read_class_list(written(tmp_path, "road\nlane 2\n", "names"))
+    assert found.classes.names == ("road", "lane 2")
+    assert not found.coloured
+
+
+@given(st.integers(1, MAX_CLASSES))
+def test_made_up_colours_differ(count):
+    assert len(set(made_up_palette(count))) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("classes = []", "classes"),
+        ("[[classes]]\nname = 3", "name"),
+        ('[[classes]]\nname = "a"\nnmae = "b"', "nmae"),
+        ('ignore_idx = 3\n[[classes]]\nname = "a"', "ignore_idx"),
+        ('ignore_index = 0\n[[classes]]\nname = "a"', "ignore_index 0"),
+        ('[[classes]]\nname = "a"\ncolour = [1, 2]', "colour"),
+        ('[[classes]]\nname = "a"\ncolour = [1, 2, 300]', "300"),
+        ('[[classes]]\nname = "a"\ncolour = [1, 2, 3]\n[[classes]]\nname = "b"', "Give all, or none"),
+        ('[[classes]]\nname = "a"\ncolour = [1,2,3]\n[[classes]]\nname = "b"\ncolour = [1,2,3]', "twice"),
+        ('[[classes]]\nname = "a"\n[[classes]]\nname = "a"', "unique"),
+        ('[[classes]]\nname = " "', "unique"),
+        ('masks = "rainbow"\n[[classes]]\nname = "a"', "masks"),
+        ("road\nsky", "TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, said):
+    with pytest.raises(DataError, match=said) as caught:
+        read_class_list(written(tmp_path, text))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n# nothing\n", b"\xff\xfe\x00", b"x" * (1 << 21)])
+def test_files_that_are_no_class_list_are_refused(tmp_path, content):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        read_class_list(path)
+
+
+def test_too_many_classes_are_refused(tmp_path):
+    names = "\n".join(f"class {number}x" for number in range(256))
+    with pytest.raises(DataError, match="256"):
+        read_class_list(written(tmp_path, names, "many.txt"))
+
+
+@pytest.mark.parametrize("palette", [(), ((1, 2, 3),), ((1, 2, 3), (1, 2, 256)), ((1, 2, 3), (1, -2, 6))])
+def test_a_palette_must_fit_the_names(palette):
+    with pytest.raises(DataError):
+        ClassMap(("a", "b"), palette)

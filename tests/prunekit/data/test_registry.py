@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from prunekit.data.dataset import ClassMap, Sample
+from prunekit.data.registry import DATASETS, check_dataset, open_dataset
+from prunekit.errors import DataError
+from prunekit.recipe import DataConfig
+
+
+@pytest.fixture(params=DATASETS)
+def config(request):
+    roots = {"camvid": "camvid_root", "folder": "folder_root"}
+    root = str(request.getfixturevalue(roots[request.param])) if request.param in roots else ""
+    return DataConfig(name=request.param, root=root, height=32, width=48, train_images=4, val_images=2)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_data_set_keeps_the_protocol(config, split):
+    dataset = open_dataset(config, split)
+    check_dataset(dataset)
+    assert len(dataset) >= 2
+    first, again = dataset[0], dataset[0]
+    assert torch.equal(first.image_3HW, again.image_3HW)
+    assert torch.equal(first.labels_HW, again.labels_HW)
+    assert len({sample.name for sample in dataset}) == len(dataset)
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+def test_splits_share_no_sample_and_all_classes(config):
+    train, val = open_dataset(config, "train"), open_dataset(config, "val")
+    assert train.classes == val.classes
+    assert not {sample.name for sample in train} & {sample.name for sample in val}
+
+
+@pytest.mark.parametrize("name", ["camvid", "folder"])
+def test_a_root_is_asked_for(name):
+    with pytest.raises(DataError, match="--root"):
+        open_dataset(DataConfig(name=name), "train")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(DataError, match="shapes, camvid, folder"):
+        open_dataset(DataConfig.model_construct(name="cityscapes"), "train")
+
+
+class Own:
+    classes = ClassMap(("a", "b"), ((0, 0, 0), (1, 1, 1)))
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        image = torch.zeros(3, 2, 2, dtype=torch.uint8)
+        return Sample(image, torch.full((2, 2), self.labels[index], dtype=torch.uint8), f"mine-{index}")
+
+
+def test_a_data_set_of_ones_own_is_checked():
+    check_dataset(Own([0, 1, 255]))
+    with pytest.raises(DataError, match="mine-1 has the label 2"):
+        check_dataset(Own([0, 2]))
+    with pytest.raises(DataError, match="no samples"):
+        check_dataset(Own([]))
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        (torch.zeros(3, 2, 2), torch.zeros(2, 2, dtype=torch.uint8)),
+        (torch.zeros(3, 2, 2, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.int64)),
+        (torch.zeros(2, 2, 3, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.uint8)),
+        (torch.zeros(3, 2, 2, dtype=torch.uint8), torch.zeros(2, 3, dtype=torch.uint8)),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused(image, labels):
+    with pytest.raises(DataError, match="photo"):
+        Sample(image, labels, "photo")
