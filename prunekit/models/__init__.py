@@ -1,0 +1,1 @@
+"""Networks: the zoo, the Segmenter contract they are adapted to, and the CCS head."""
