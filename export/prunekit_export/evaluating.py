@@ -1,0 +1,102 @@
+"""mIoU of anything that runs: the same images, the same contract, the labels at their own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prunekit_export.errors import ExportError
+from prunekit_export.runners import contract_of_runner, open_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from prunekit.data.dataset import SegmentationDataset, Split
+    from prunekit.metrics import ConfusionMatrix
+    from prunekit.recipe import DataConfig
+    from prunekit_runtime.preprocessing import Preprocessing
+    from prunekit_runtime.runner import Runner
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """What a model reaches on one split."""
+
+    model: Path
+    ran_on: str
+    data: str
+    split: str
+    images: int
+    classes: tuple[str, ...]
+    metrics: dict[str, Any]
+    """miou, pixel_accuracy, iou by class, pixels and absent_classes, as `ConfusionMatrix.to_json`."""
+
+
+def evaluate_model(
+    path: Path,
+    *,
+    data: DataConfig,
+    split: Split = "val",
+    provider: str | None = None,
+    threads: int = 0,
+    trust_code: bool = False,
+    on_image: Callable[[int, int], None] | None = None,
+) -> EvalReport:
+    """Evaluate a run directory, an ONNX file or an engine on a split, image by image as a device would.
+
+    Args:
+        path: the model; an exported one needs its preprocessing.json beside it.
+        data: the data set.
+        split: train, val or test.
+        provider: as `open_runner`.
+        threads: CPU threads; 0 leaves the choice to the library.
+        trust_code: run the python: factory of a run that others made.
+        on_image: told (images done, images) after each image.
+
+    Raises:
+        PrunekitError: the model, its contract or the data set is not usable, or they do not belong together.
+    """
+    from prunekit.data.registry import open_dataset
+
+    dataset = open_dataset(data, split)
+    with open_runner(path, provider=provider, threads=threads, trust_code=trust_code) as runner:
+        contract = contract_of_runner(runner, path)
+        if contract is None:
+            raise ExportError(f"{path} has no preprocessing.json beside it. Export it again with prunekit export.")
+        matrix = evaluate_runner(runner, dataset, contract, on_image=on_image)
+        ran_on = runner.name
+    return EvalReport(path, ran_on, data.name, split, len(dataset), dataset.classes.names, matrix.to_json())
+
+
+def evaluate_runner(
+    runner: Runner,
+    dataset: SegmentationDataset,
+    contract: Preprocessing,
+    *,
+    on_image: Callable[[int, int], None] | None = None,
+) -> ConfusionMatrix:
+    """Return the confusion matrix of a runner over a data set.
+
+    Raises:
+        ExportError: the model has another number of classes than the data set.
+        RunnerError: the images do not fit the model.
+    """
+    import torch
+
+    from prunekit.metrics import ConfusionMatrix
+
+    matrix = ConfusionMatrix(len(dataset.classes), dataset.classes.ignore_index)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        logits_1Khw = runner.run(contract.prepare(sample.image_3HW.permute(1, 2, 0).numpy()))
+        if logits_1Khw.shape[1] != len(dataset.classes):
+            raise ExportError(
+                f"The model knows {logits_1Khw.shape[1]} classes, the data set {len(dataset.classes)}. "
+                "Name the data set it was trained on: --data, --root."
+            )
+        labels_HW = contract.restore_labels(logits_1Khw, *sample.labels_HW.shape)
+        matrix.update(sample.labels_HW, torch.from_numpy(labels_HW))
+        if on_image is not None:
+            on_image(index + 1, len(dataset))
+    return matrix

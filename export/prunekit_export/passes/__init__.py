@@ -1,0 +1,1 @@
+"""Graph passes over ONNX models: one file each, none imports another."""

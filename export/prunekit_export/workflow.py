@@ -1,0 +1,170 @@
+"""`prunekit export` without the command line: a run in, the files a device needs out.
+
+B images, K classes, H W the network's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from prunekit_export.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from prunekit.data.dataset import SegmentationDataset
+    from prunekit.folding.fold import FoldReport
+    from prunekit.modelfile import LoadedModel
+    from prunekit.models.segmenter import Segmenter
+    from prunekit.run import RunDirectory
+    from prunekit_export.pipeline import ExportSummary
+    from prunekit_runtime.preprocessing import Preprocessing
+
+Fold = Literal["exact", "static", "none"]
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What to write."""
+
+    precision: Precision = "fp32"
+    """Arithmetic of the engine, and with fp16 of a second ONNX file."""
+    fold: Fold = "exact"
+    """What becomes of batch norms and the CCS head: the same numbers, mean-scene centres, or left as trained."""
+    trt: bool = False
+    """Build an engine."""
+    height: int = 0
+    """Height of the input [px]; 0 takes the size the run was trained at."""
+    width: int = 0
+    """Width of the input [px]; 0 takes the size the run was trained at."""
+    batch: int = 1
+    """Images at once, when not `dynamic`."""
+    dynamic: bool = False
+    """Leave batch, height and width open."""
+    images: int = 16
+    """Training images that calibrate the fp16 pass and give the mean scene."""
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (("--precision", self.precision, Precision), ("--fold", self.fold, Fold)):
+            if value not in get_args(choices):
+                raise ExportError(f"{name} takes {', '.join(get_args(choices))}; got {value!r}.")
+        if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
+            raise ExportError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
+        if self.batch < 1 or self.images < 1:
+            raise ExportError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
+        if self.dynamic and self.batch != 1:
+            raise ExportError(f"--dynamic leaves the batch open, got also --batch {self.batch}. Leave one of them out.")
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """What was folded and what was written."""
+
+    source: Path
+    folded: FoldReport | None
+    macs: int
+    """Of the network that was written, for one image of the exported size."""
+    params: int
+    summary: ExportSummary
+
+
+def export_model(
+    source: RunDirectory,
+    config: ExportConfig,
+    out_dir: Path,
+    *,
+    trust_code: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+) -> ExportOutcome:
+    """Fold a run's network and write ONNX, contract, classes, parity and, if asked, the engine.
+
+    Args:
+        source: a finished run.
+        config: what to write.
+        out_dir: an existing folder.
+        trust_code: run the python: factory of a run that others made.
+        on_stage: told what is being done.
+
+    Raises:
+        PrunekitError: the run cannot be loaded, folded or exported as asked.
+    """
+    from prunekit.modelfile import load_model
+    from prunekit_export.pipeline import export_run
+
+    tell = on_stage or (lambda _: None)
+    tell("loading the run")
+    loaded = load_model(source, trust_code=trust_code)
+    images = _images(source, loaded.contract, config)
+    segmenter, folded = _fold(loaded, config, images, tell)
+    height, width = _size(loaded.contract, config)
+    summary = export_run(
+        segmenter,
+        out_dir=out_dir,
+        height=height,
+        width=width,
+        batch=config.batch,
+        dynamic=config.dynamic,
+        precision=config.precision,
+        trt=config.trt,
+        contract=loaded.contract,
+        class_names=loaded.card.class_names,
+        palette=loaded.card.palette,
+        calibration=images,
+        on_stage=tell,
+    )
+    params = sum(parameter.numel() for parameter in segmenter.parameters())
+    return ExportOutcome(source.path, folded, count_macs(segmenter, height, width), params, summary)
+
+
+def count_macs(segmenter: Module, height: int, width: int) -> int:
+    """Return the multiply-accumulates of convolutions, linear layers and matrix products for one image."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        segmenter.eval()(torch.zeros(1, 3, height, width))
+    return counter.get_total_flops() // 2  # two operations a multiply-accumulate
+
+
+def _images(source: RunDirectory, contract: Preprocessing, config: ExportConfig) -> list[Tensor]:
+    """Return training images as the network sees them, [1, 3, H, W] each, where a step needs some."""
+    if config.fold != "static" and config.precision != "fp16":
+        return []
+    from prunekit.data.registry import open_dataset
+
+    dataset = open_dataset(source.recipe().data, "train")
+    return list(prepared_images(dataset, contract, min(config.images, len(dataset))))
+
+
+def prepared_images(dataset: SegmentationDataset, contract: Preprocessing, count: int) -> Iterator[Tensor]:
+    """Yield `count` images spread over a data set, float32 [1, 3, H, W], prepared by the contract."""
+    from prunekit.data.transforms import EvalTransform
+
+    prepare = EvalTransform(contract)
+    for index in range(count):
+        yield prepare(dataset[index * len(dataset) // count].image_3HW)[None]
+
+
+def _fold(
+    loaded: LoadedModel, config: ExportConfig, images: list[Tensor], tell: Callable[[str], None]
+) -> tuple[Segmenter, FoldReport | None]:
+    if config.fold == "none":
+        return loaded.segmenter, None
+    from prunekit.folding.fold import fold
+
+    tell("folding")
+    return fold(loaded.segmenter, ccs=config.fold, scenes=images or None)
+
+
+def _size(contract: Preprocessing, config: ExportConfig) -> tuple[int, int]:
+    if config.height:
+        return config.height, config.width
+    if not contract.height:
+        raise ExportError("The run keeps each image's own size, so there is none to export. Give --height and --width.")
+    return contract.network_size(contract.height, contract.width)
