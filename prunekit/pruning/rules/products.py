@@ -15,7 +15,7 @@ def product(ctx: Interpreter, a: object, b: object) -> Tensor:
         ctx.space.freeze(left, "is multiplied with a vector")
         ctx.space.freeze(right, "is multiplied with a vector")
         return nothing(ctx.shape)
-    k_left, k_right = ctx.channels(left, -1), ctx.channels(right, -2)
+    k_left, k_right = _contracted(ctx, left, -1), _contracted(ctx, right, -2)
     ctx.space.unite(k_left, k_right)
     rows, columns = _free_axis(ctx, left, -1), _free_axis(ctx, right, -2)
     if not is_nothing(rows) and not is_nothing(columns):
@@ -29,6 +29,11 @@ def product(ctx: Interpreter, a: object, b: object) -> Tensor:
     )
     ctx.costs.append(RawCost(ctx.layer, outer, (*lengths, torch.maximum(k_left, k_right))))
     return (columns if is_nothing(rows) else rows[:, None]).expand(ctx.shape)
+
+
+def _contracted(ctx: Interpreter, ids: Tensor, axis: int) -> Tensor:
+    """Ids along the contracted axis; none where it runs over places, which every channel of the other axis sums over."""
+    return ctx.channels(ids, axis) if varies(ids, ids.dim() + axis) else nothing((ids.shape[axis],))
 
 
 def _free_axis(ctx: Interpreter, ids: Tensor, contracted: int) -> Tensor:

@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections.abc import Callable, Sequence
 
@@ -45,8 +46,10 @@ def test_ratios_out_of_range_are_refused(random_network: Build, ratio: float) ->
 
 @pytest.mark.parametrize("align", [2, 4, 8])
 def test_channels_are_kept_in_multiples(align: int) -> None:
-    convolutions = [nn.Conv2d(3, 32, 3), nn.Conv2d(32, 48, 3), nn.Conv2d(48, 64, 3, groups=16), nn.Conv2d(64, 8, 3)]
-    network = nn.Sequential(*convolutions, nn.Conv2d(8, 40, 1), nn.Conv2d(40, 4, 1)).eval()
+    widths = (3, 96, 64, 80, 120, 72)
+    convolutions = [nn.Conv2d(c, out, 3, padding=1) for c, out in itertools.pairwise(widths)]
+    grouped = nn.Conv2d(72, 144, 3, groups=36)
+    network = nn.Sequential(*convolutions, grouped, nn.Conv2d(144, 8, 1), nn.Conv2d(8, 4, 1)).eval()
     plan = uniform_plan(make_coupling(network), 0.5, align)
     assert plan.slices
     for row in plan.slices:
