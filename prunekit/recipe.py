@@ -15,26 +15,26 @@ MAX_RECIPE_BYTES = 1 << 20
 class Section(BaseModel):
     """A part of the recipe: frozen, strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
-    name: Literal["shapes", "camvid", "folder"] = Field("shapes", description="data set")
-    root: str = Field("", description="folder of the data set (camvid, folder)")
-    classes: str = Field("", description="class list, TOML or text, for the folder data set")
-    height: int = Field(128, ge=32, description="height the network sees [px]")
-    width: int = Field(192, ge=32, description="width the network sees [px]")
-    crop_height: int = Field(0, ge=0, description="height of a training crop [px]; 0 takes the full height")
-    crop_width: int = Field(0, ge=0, description="width of a training crop [px]; 0 takes the full width")
-    scale_min: float = Field(0.75, gt=0, description="smallest random scale")
-    scale_max: float = Field(1.5, gt=0, description="largest random scale")
-    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    colour: float = Field(0.2, ge=0, lt=1, description="strength of brightness, contrast and saturation jitter")
-    train_images: int = Field(256, ge=1, description="training images to generate (shapes)")
-    val_images: int = Field(64, ge=1, description="validation images to generate (shapes)")
-    seed: int = Field(0, ge=0, description="seed of the generated scenes (shapes)")
+    name: Literal["shapes", "camvid", "folder"] = Field(default="shapes", description="data set")
+    root: str = Field(default="", description="folder of the data set (camvid, folder)")
+    classes: str = Field(default="", description="class list, TOML or text, for the folder data set")
+    height: int = Field(default=128, ge=32, description="height the network sees [px]")
+    width: int = Field(default=192, ge=32, description="width the network sees [px]")
+    crop_height: int = Field(default=0, ge=0, description="height of a training crop [px]; 0 takes the full height")
+    crop_width: int = Field(default=0, ge=0, description="width of a training crop [px]; 0 takes the full width")
+    scale_min: float = Field(default=0.75, gt=0, description="smallest random scale")
+    scale_max: float = Field(default=1.5, gt=0, description="largest random scale")
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
+    colour: float = Field(default=0.2, ge=0, lt=1, description="strength of brightness, contrast and saturation jitter")
+    train_images: int = Field(default=256, ge=1, description="training images to generate (shapes)")
+    val_images: int = Field(default=64, ge=1, description="validation images to generate (shapes)")
+    seed: int = Field(default=0, ge=0, description="seed of the generated scenes (shapes)")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -47,54 +47,80 @@ class ModelConfig(Section):
     """Which network."""
 
     name: str = Field(
-        "python:prunekit.models.street:street_net",
+        default="python:prunekit.models.street:street_net",
         description="smp:NAME?encoder=..., torchvision:NAME or python:package.module:factory?arg=...",
     )
-    head: Literal["plain", "ccs"] = Field("plain", description="classifier: the network's own, or class centres adapted to the scene")
-    pretrained: bool = Field(False, description="ask the library for pretrained encoder weights")
+    head: Literal["plain", "ccs"] = Field(
+        default="plain", description="the network's own classifier, or class centres adapted to the scene"
+    )
+    pretrained: bool = Field(default=False, description="ask the library for pretrained encoder weights")
 
 
 class TrainConfig(Section):
     """How the network is trained."""
 
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(8, ge=1)
-    optimiser: Literal["sgd", "adamw"] = Field("adamw", description="sgd brings the poly schedule, adamw cosine, unless named")
-    schedule: Literal["auto", "poly", "cosine"] = Field("auto", description="learning-rate schedule after warm-up")
-    lr: float = Field(2e-3, gt=0, description="peak learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
-    weight_decay: float = Field(1e-2, ge=0, description="not applied to norms and biases")
-    poly_power: float = Field(0.9, gt=0)
-    warmup_steps: int = Field(20, ge=0, description="steps of linear warm-up")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast type; fp16 brings a gradient scaler")
-    channels_last: bool = Field(True, description="memory format of images and weights")
-    clip_norm: float = Field(5.0, ge=0, description="gradient norm limit; 0 switches clipping off")
-    aux_weight: float = Field(0.4, ge=0, description="weight of each auxiliary head's loss")
-    ccs_coarse_weight: float = Field(0.4, ge=0, description="weight of the coarse classifier's CE (head = ccs)")
-    ccs_inter_weight: float = Field(0.1, ge=0, description="weight of the inter-class centre loss (head = ccs)")
-    ccs_intra_weight: float = Field(0.2, ge=0, description="weight of the intra-class distance loss (head = ccs)")
-    eval_every: int = Field(5, ge=1, description="epochs between evaluations; the last epoch is always evaluated")
-    checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
-    workers: int = Field(0, ge=0, description="data-loading processes; 0 loads in the training process")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one, and says which")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's choice")
-    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
-    cache: bool = Field(True, description="keep decoded images in memory")
+    epochs: int = Field(default=20, ge=1, description="passes over the training images")
+    batch_size: int = Field(
+        default=8, ge=1, description="images drawn a step; what is left over at an epoch's end is not used"
+    )
+    optimiser: Literal["sgd", "adamw"] = Field(
+        default="adamw", description="sgd brings the poly schedule, adamw cosine, unless named"
+    )
+    schedule: Literal["auto", "poly", "cosine"] = Field(
+        default="auto", description="learning-rate schedule after warm-up"
+    )
+    lr: float = Field(default=2e-3, gt=0, description="peak learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd)")
+    weight_decay: float = Field(default=1e-2, ge=0, description="not applied to norms and biases")
+    poly_power: float = Field(default=0.9, gt=0, description="exponent of the poly schedule")
+    warmup_steps: int = Field(default=20, ge=0, description="steps of linear warm-up, at most a tenth of all steps")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="autocast type; fp16 brings a gradient scaler"
+    )
+    channels_last: bool = Field(default=True, description="memory format of images and weights")
+    clip_norm: float = Field(default=5.0, ge=0, description="gradient norm limit; 0 switches clipping off")
+    aux_weight: float = Field(default=0.4, ge=0, description="weight of each auxiliary head's loss")
+    ccs_coarse_weight: float = Field(default=0.4, ge=0, description="weight of the coarse classifier's CE (head = ccs)")
+    ccs_inter_weight: float = Field(default=0.1, ge=0, description="weight of the inter-class centre loss (head = ccs)")
+    ccs_intra_weight: float = Field(
+        default=0.2, ge=0, description="weight of the intra-class distance loss (head = ccs)"
+    )
+    eval_every: int = Field(
+        default=5, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
+    )
+    checkpoint_every: int = Field(default=1, ge=1, description="epochs between checkpoints")
+    workers: int = Field(default=0, ge=0, description="data-loading processes; 0 loads in the training process")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes CUDA where there is one, and says which"
+    )
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves torch's choice")
+    seed: int = Field(default=0, ge=0, description="seed of weights, order and augmentation")
+    cache: bool = Field(default=True, description="keep decoded images in memory")
 
 
 class SelectionConfig(Section):
     """Which samples of a batch get a backward pass."""
 
     strategy: Literal["none", "random", "pfb"] = "none"
-    ratio: float = Field(0.4, ge=0, lt=1, description="share of a batch to leave out at the plateau")
-    start: float = Field(0.05, ge=0, le=1, description="full data before this share of the epochs")
-    end: float = Field(0.87, ge=0, le=1, description="full data after this share of the epochs")
-    ramp: bool = Field(True, description="rise from 20 %% of the ratio at start to all of it half-way to end")
-    stem: str = Field("", description="module whose output scores a sample; empty finds one at a quarter of the MACs")
-    centres: int = Field(64, ge=2, description="cluster centres of the density estimate")
-    descriptor: int = Field(128, ge=1, description="length of a sample's descriptor")
-    alpha: float = Field(0.01, gt=0, lt=1, description="forgetting rate of the centres")
-    noise: float = Field(0.5, ge=0, description="noise on the score, in standard deviations of the batch's scores")
+    ratio: float = Field(default=0.4, ge=0, lt=1, description="share of a batch to leave out at the plateau")
+    start: float = Field(default=0.05, ge=0, le=1, description="full data before this share of the epochs")
+    end: float = Field(default=0.87, ge=0, le=1, description="full data after this share of the epochs")
+    ramp: bool = Field(default=True, description="rise from 20 % of the ratio at start to all of it half-way to end")
+    stem: str = Field(
+        default="", description="module whose output scores a sample; empty finds one at a quarter of the MACs"
+    )
+    centres: int = Field(default=64, ge=2, description="cluster centres of the density estimate")
+    descriptor: int = Field(default=128, ge=1, description="length of a sample's descriptor")
+    alpha: float = Field(default=0.01, gt=0, lt=1, description="forgetting rate of the centres")
+    noise: float = Field(
+        default=0.5, ge=0, description="noise on the score, in standard deviations of the batch's scores"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}; swap them")
+        return self
 
 
 class Recipe(Section):
@@ -137,19 +163,28 @@ def read_toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"Recipe {path} does not exist. Name a TOML file, or leave --recipe out for the defaults.")
     if path.stat().st_size > MAX_RECIPE_BYTES:
-        raise ConfigError(f"Recipe {path} has {path.stat().st_size} bytes; at most {MAX_RECIPE_BYTES} are read. Is it a recipe?")
+        raise ConfigError(
+            f"Recipe {path} has {path.stat().st_size} bytes; at most {MAX_RECIPE_BYTES} are read. Is it a recipe?"
+        )
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"Recipe {path} is not TOML: {error}") from None
 
 
 def merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return `values` with dotted `overrides` ("train.epochs") set; neither argument changes."""
+    """Return `values` with dotted `overrides` ("train.epochs") set; neither argument changes.
+
+    Raises:
+        ConfigError: an override has no section, or the section holds a plain value.
+    """
     merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
     for dotted, value in overrides.items():
-        section, _, key = dotted.partition(".")
-        merged.setdefault(section, {})[key] = value
+        section, dot, key = dotted.partition(".")
+        keys = merged.setdefault(section, {})
+        if not dot or not isinstance(keys, dict):
+            raise ConfigError(f"Setting {dotted!r} names no section and key. Write it like train.epochs.")
+        keys[key] = value
     return merged
 
 

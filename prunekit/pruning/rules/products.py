@@ -32,7 +32,7 @@ def product(ctx: Interpreter, a: object, b: object) -> Tensor:
 
 
 def _contracted(ctx: Interpreter, ids: Tensor, axis: int) -> Tensor:
-    """Ids along the contracted axis; none where it runs over places, which every channel of the other axis sums over."""
+    """Ids along the contracted axis; none where it runs over places that are summed up."""
     return ctx.channels(ids, axis) if varies(ids, ids.dim() + axis) else nothing((ids.shape[axis],))
 
 

@@ -1,0 +1,85 @@
+"""What a training tells the one who watches it."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class StartEvent:
+    """A training is about to begin or to go on."""
+
+    device: str
+    precision: str
+    parameters: int
+    epochs: int
+    steps: int
+    """Steps of one epoch."""
+    first_epoch: int
+    """Epochs that are already done: 0 unless the run is resumed."""
+    strategy: str
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One step is over; epochs and steps count from 1."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    kept: int
+    """Samples of this batch that were trained on."""
+    images_per_s: float
+    """Images drawn a second, over this epoch so far."""
+    eta_s: float
+    """Time left, evaluations included once one was timed."""
+
+
+@dataclass(frozen=True)
+class EpochEvent:
+    """One epoch is over and its row is in `metrics.jsonl`."""
+
+    epoch: int
+    epochs: int
+    row: dict[str, Any]
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the epoch."""
+        return self.row["loss"]
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU if this epoch was evaluated."""
+        return self.row.get("miou")
+
+
+class Observer(Protocol):
+    """Watches a training."""
+
+    def on_start(self, event: StartEvent) -> None:
+        """Called once, before the first step."""
+        ...
+
+    def on_step(self, event: StepEvent) -> None:
+        """Called after each step."""
+        ...
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        """Called after each epoch."""
+        ...
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def on_start(self, event: StartEvent) -> None:
+        """Say nothing."""
+
+    def on_step(self, event: StepEvent) -> None:
+        """Say nothing."""
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        """Say nothing."""

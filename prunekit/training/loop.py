@@ -1,0 +1,361 @@
+"""The training loop: from a built network to a trained model file, resumable after a kill at any instant.
+
+Everything random is a function of the seed and the place in the run, and the checkpoint at the end of an epoch holds
+the rest, so that on a CPU a resumed run ends in the same bits as one that was never interrupted.
+
+Shapes: B batch, k kept samples, H height, W width.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn, optim
+
+from prunekit.data.dataset import SegmentationDataset
+from prunekit.data.loading import Batch, steps_per_epoch, train_batches
+from prunekit.data.transforms import contract_of
+from prunekit.errors import ConfigError, RunError
+from prunekit.modelfile import ModelCard, save_model
+from prunekit.models.segmenter import Segmenter
+from prunekit.recipe import Recipe
+from prunekit.run import RunDirectory
+from prunekit.training.device import autocast, check_precision, cpu_threads, resolve_device
+from prunekit.training.evaluate import evaluate
+from prunekit.training.events import EpochEvent as EpochEvent
+from prunekit.training.events import Observer as Observer
+from prunekit.training.events import Silent
+from prunekit.training.events import StartEvent as StartEvent
+from prunekit.training.events import StepEvent as StepEvent
+from prunekit.training.losses import training_loss
+from prunekit.training.optimisers import make_optimiser
+from prunekit.training.schedules import learning_rate
+from prunekit.training.seeding import seeded
+from prunekit.training.selection import Place, Selector, make_selector
+from prunekit.training.state import Counts, fingerprint, load_state, save_state
+
+_STEP_DRAWS = 0x57E9  # keeps dropout's draws apart from those of the data and the selection
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What came out of a training."""
+
+    epochs: int
+    resumed_after: int
+    """Epochs that an earlier process had done; 0 if the run was never interrupted."""
+    loss: float
+    """Mean loss of the last epoch."""
+    miou: float | None
+    """Of the last epoch, on the validation split; None if no validation pixel counts."""
+    pixel_accuracy: float | None
+    iou: list[float | None]
+    """IoU of each class; None where a class does not occur."""
+    pruned_fraction: float
+    """Realised share of the images drawn over the whole run that got no backward pass."""
+    train_wall_s: float
+    """Wall time of all training steps, selection and data included, evaluation not."""
+    images_per_s: float
+    """Images drawn a second of that time."""
+    device: str
+    card: ModelCard
+
+
+def fit(
+    segmenter: Segmenter,
+    recipe: Recipe,
+    run: RunDirectory,
+    *,
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset,
+    card: ModelCard,
+    observer: Observer | None = None,
+    resume: bool = True,
+) -> FitReport:
+    """Train a network, or go on where `run` was interrupted, and write its model file.
+
+    Args:
+        segmenter: the network, dense or pruned; to resume, build it the same way first. It is trained in place and
+            ends on the CPU.
+        recipe: the settings; a resumed run must keep those that decide the weights.
+        run: where checkpoints, metrics and the model go.
+        train_set: training samples.
+        val_set: evaluated every `eval_every` epochs and after the last.
+        card: what the network is; its plan must be the segmenter's.
+        observer: told about each step and epoch.
+        resume: take up `run`'s checkpoint if there is one; otherwise start anew.
+
+    Raises:
+        ConfigError: the recipe cannot be followed here.
+        RunError: the checkpoint does not fit, or the loss is no longer finite.
+    """
+    _check_classes(card, train_set, val_set)
+    _check_contract(card, recipe)
+    with run.locked(), cpu_threads(recipe.train):
+        training = _Training(segmenter, recipe, run, train_set, val_set, card, observer or Silent())
+        try:
+            return training.run_all(resume)
+        finally:
+            segmenter.cpu()
+
+
+class _Training:
+    """One call of `fit`: the parts that the steps need."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        recipe: Recipe,
+        run: RunDirectory,
+        train_set: SegmentationDataset,
+        val_set: SegmentationDataset,
+        card: ModelCard,
+        observer: Observer,
+    ) -> None:
+        self.device = resolve_device(recipe.train.device)
+        check_precision(self.device, recipe.train.precision)
+        self.segmenter = _placed(segmenter, self.device, recipe.train.channels_last)
+        self.recipe, self.config, self.run, self.card = recipe, recipe.train, run, card
+        self.train_set, self.val_set, self.observer = train_set, val_set, observer
+        self.contract = card.contract
+        self.steps = steps_per_epoch(train_set, self.config.batch_size)
+        self.optimiser: optim.Optimizer = make_optimiser(segmenter.network, self.config)
+        self.selector: Selector = make_selector(segmenter, recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
+        self.counts = Counts(recipe=fingerprint(recipe))
+        self.eval_wall_s = 0.0  # of the last evaluation, for the time left
+
+    def run_all(self, resume: bool) -> FitReport:
+        """Take up the checkpoint, train the epochs that are left, write the model."""
+        rows = self._take_up(resume)
+        first = self.counts.epochs_done
+        self.observer.on_start(self._start_event(first))
+        for epoch in range(first, self.config.epochs):
+            row = self._epoch(epoch)
+            rows.append(row)
+            # Rows before the checkpoint: a kill between the two leaves a row too many, which resuming cuts.
+            self.run.write_metrics(rows)
+            self.counts.epochs_done = epoch + 1
+            if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == self.config.epochs:
+                save_state(self.run, self.segmenter.network, self.optimiser, self.selector, self._counted())
+            self.observer.on_epoch(EpochEvent(epoch + 1, self.config.epochs, row))
+        step = {"step": "train", "epochs": self.config.epochs, "pruned_fraction": self.counts.pruned_fraction}
+        card = save_model(self.run, self.segmenter, self.card.followed_by(step))
+        return self._report(first, rows, card)
+
+    def _take_up(self, resume: bool) -> list[dict[str, Any]]:
+        """Load the checkpoint if there is one to go on from; return the rows of the epochs it covers."""
+        if not resume:
+            self.run.state_path.unlink(missing_ok=True)
+        if not self.run.state_path.exists():
+            return []
+        self.counts = load_state(self.run, self.segmenter.network, self.optimiser, self.selector, self.recipe)
+        if self.counts.scaler:
+            self.scaler.load_state_dict(self.counts.scaler)
+        rows = [row for row in self.run.metrics() if row["epoch"] <= self.counts.epochs_done]
+        if len(rows) != self.counts.epochs_done:
+            raise RunError(
+                f"{self.run.metrics_path} lacks rows of the {self.counts.epochs_done} epochs that are done. "
+                f"Put it back, or delete {self.run.state_path.name} to train this run from the start."
+            )
+        return rows
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        """Train one epoch and evaluate if it is due; return its row."""
+        tally = _Tally()
+        self.segmenter.train()
+        with seeded(self.config.seed, _STEP_DRAWS, epoch):
+            for step, batch in enumerate(self._batches(epoch)):
+                place = Place(epoch, self.config.epochs, step, self.steps)
+                kept, loss, rate = self._step(batch, place)
+                tally.add(len(batch.images_B3HW), kept, loss, rate)
+                self.observer.on_step(self._step_event(place, tally, kept, loss, rate))
+        self.counts.images_seen += tally.seen
+        self.counts.images_kept += tally.kept
+        self.counts.train_wall_s += tally.wall_s
+        row = {"epoch": epoch + 1, **tally.row(), "pruned_fraction": self.counts.pruned_fraction}
+        if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
+            row |= self._evaluated()
+        return row
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        config = self.config
+        return train_batches(
+            self.train_set,
+            self.recipe.data,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            workers=config.workers,
+            cache=config.cache,
+        )
+
+    def _step(self, batch: Batch, place: Place) -> tuple[int, float, float]:
+        """Select, forward, backward, step; return (samples kept, loss, learning rate)."""
+        images_B3HW, labels_BHW = self._to_device(batch)
+        kept_k = self.selector.select(images_B3HW, place)
+        if len(kept_k) < len(images_B3HW):
+            where_k = kept_k.to(self.device)
+            images_B3HW, labels_BHW = images_B3HW[where_k], labels_BHW[where_k]
+        rate = learning_rate(self.config, place.epoch * self.steps + place.step, self.config.epochs * self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self._loss(images_B3HW, labels_BHW)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        value = self._finite(loss, place)  # read after the backward pass is queued, so that a GPU does not wait
+        self._update()
+        return len(kept_k), value, rate
+
+    def _loss(self, images_B3HW: Tensor, labels_BHW: Tensor) -> Tensor:
+        try:
+            with autocast(self.device, self.config.precision):
+                outputs = self.segmenter.outputs(images_B3HW)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # torch's batch norm behind global pooling
+                raise
+            raise ConfigError(
+                f"This network's batch norms cannot be trained on a batch of {len(images_B3HW)}. "
+                "Set train.batch_size to 2 or more."
+            ) from error
+        return training_loss(outputs, labels_BHW, self.config, self.card.ignore_index)
+
+    def _finite(self, loss: Tensor, place: Place) -> float:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise RunError(
+                f"The loss is {value} at epoch {place.epoch + 1}, step {place.step + 1}. "
+                f"Lower train.lr (now {self.config.lr:g}), or train with --precision fp32."
+            )
+        return value
+
+    def _update(self) -> None:
+        if self.config.clip_norm > 0:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.segmenter.parameters(), self.config.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        images_B3HW = batch.images_B3HW.to(self.device, memory_format=layout)
+        return images_B3HW, batch.labels_BHW.to(self.device)
+
+    def _evaluated(self) -> dict[str, Any]:
+        started_s = time.perf_counter()
+        confusion = evaluate(
+            self.segmenter, self.val_set, self.contract, batch_size=self.config.batch_size, device=self.device
+        )
+        self.eval_wall_s = time.perf_counter() - started_s
+        return {**confusion.to_json(), "eval_wall_s": self.eval_wall_s}
+
+    def _counted(self) -> Counts:
+        return self.counts.model_copy(update={"scaler": self.scaler.state_dict()})
+
+    def _start_event(self, first_epoch: int) -> StartEvent:
+        return StartEvent(
+            device=device_name(self.device),
+            precision=self.config.precision,
+            parameters=sum(parameter.numel() for parameter in self.segmenter.parameters()),
+            epochs=self.config.epochs,
+            steps=self.steps,
+            first_epoch=first_epoch,
+            strategy=self.recipe.selection.strategy,
+        )
+
+    def _step_event(self, place: Place, tally: "_Tally", kept: int, loss: float, rate: float) -> StepEvent:
+        steps_left = (place.epochs - place.epoch) * place.steps - place.step - 1
+        evals_left = math.ceil(place.epochs / self.config.eval_every) - place.epoch // self.config.eval_every
+        return StepEvent(
+            epoch=place.epoch + 1,
+            epochs=place.epochs,
+            step=place.step + 1,
+            steps=place.steps,
+            loss=loss,
+            lr=rate,
+            kept=kept,
+            images_per_s=tally.images_per_s,
+            eta_s=steps_left * tally.wall_s / (place.step + 1) + evals_left * self.eval_wall_s,
+        )
+
+    def _report(self, first: int, rows: list[dict[str, Any]], card: ModelCard) -> FitReport:
+        last, wall_s = rows[-1], self.counts.train_wall_s
+        return FitReport(
+            epochs=self.config.epochs,
+            resumed_after=first,
+            loss=last["loss"],
+            miou=last["miou"],
+            pixel_accuracy=last["pixel_accuracy"],
+            iou=last["iou"],
+            pruned_fraction=self.counts.pruned_fraction,
+            train_wall_s=wall_s,
+            images_per_s=self.counts.images_seen / wall_s,
+            device=device_name(self.device),
+            card=card,
+        )
+
+
+class _Tally:
+    """Sums over one epoch."""
+
+    def __init__(self) -> None:
+        self.started_s = time.perf_counter()
+        self.seen = self.kept = self.steps = 0
+        self.loss_sum = self.wall_s = self.lr = 0.0
+
+    def add(self, seen: int, kept: int, loss: float, lr: float) -> None:
+        """Count one step; the clock is read here, so that data, selection and training are all inside."""
+        self.seen += seen
+        self.kept += kept
+        self.steps += 1
+        self.loss_sum += loss * kept
+        self.lr = lr
+        self.wall_s = time.perf_counter() - self.started_s
+
+    @property
+    def images_per_s(self) -> float:
+        """Images drawn a second."""
+        return self.seen / self.wall_s
+
+    def row(self) -> dict[str, Any]:
+        """Return the epoch's part of a metrics row."""
+        return {
+            "loss": self.loss_sum / self.kept,
+            "lr": self.lr,
+            "kept_fraction": self.kept / self.seen,
+            "images_per_s": self.images_per_s,
+            "wall_s": self.wall_s,
+        }
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a person calls the device: "cpu (2 threads)", "cuda (NVIDIA H100 ...)"."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def _placed(segmenter: Segmenter, device: torch.device, channels_last: bool) -> Segmenter:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return cast(Any, segmenter).to(device=device, memory_format=layout)
+
+
+def _check_classes(card: ModelCard, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
+    for split, dataset in (("training", train_set), ("validation", val_set)):
+        if dataset.classes != card.classes:
+            raise ConfigError(
+                f"The {split} split has {len(dataset.classes)} classes ({', '.join(dataset.classes.names[:4])}, ...), "
+                f"the model {card.num_classes} ({', '.join(card.class_names[:4])}, ...). Use the data set of the model."
+            )
+
+
+def _check_contract(card: ModelCard, recipe: Recipe) -> None:
+    wanted = contract_of(recipe.data, card.contract.pad_multiple)
+    if wanted != card.contract:
+        raise ConfigError(
+            f"The recipe prepares images as {wanted.to_json()}, the model expects {card.contract.to_json()}. "
+            "Set data.height and data.width to the model's."
+        )

@@ -1,0 +1,104 @@
+import tomllib
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunekit.errors import ConfigError
+from prunekit.recipe import MAX_RECIPE_BYTES, Recipe, Section, dump_recipe, merge, parse_recipe, read_recipe
+
+KEYS = [f"{section}.{key}" for section, field in Recipe.model_fields.items() for key in field.annotation.model_fields]
+
+
+def _values(section: type[Section], key: str) -> st.SearchStrategy[Any]:
+    annotation = section.model_fields[key].annotation
+    if choices := get_args(annotation):
+        return st.sampled_from(choices)
+    return {
+        int: st.integers(32, 4096),
+        float: st.floats(0.01, 0.9),
+        bool: st.booleans(),
+        str: st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=20),
+    }[annotation]
+
+
+@st.composite
+def _recipes(draw: st.DrawFn) -> Recipe:
+    values: dict[str, dict[str, Any]] = {}
+    for section, field in Recipe.model_fields.items():
+        keys = draw(st.lists(st.sampled_from(sorted(field.annotation.model_fields)), unique=True))
+        values[section] = {key: draw(_values(field.annotation, key)) for key in keys}
+    data, selection = values["data"], values["selection"]
+    for part, low, high in ((data, "scale_min", "scale_max"), (selection, "start", "end")):
+        part.pop(low, None)
+        if high in part:
+            part[low] = part[high]
+    return parse_recipe(values)
+
+
+@given(_recipes())
+def test_a_recipe_goes_through_toml_unchanged(recipe):
+    assert parse_recipe(tomllib.loads(dump_recipe(recipe))) == recipe
+
+
+def test_every_setting_says_what_it_is():
+    missing = [
+        f"{section}.{key}"
+        for section, field in Recipe.model_fields.items()
+        for key, setting in field.annotation.model_fields.items()
+        if key != "strategy" and not setting.description
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_of_another_kind_is_refused_by_name(key):
+    with pytest.raises(ConfigError, match=key):
+        parse_recipe(merge({}, {key: ["nonsense"]}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.unknown", 1),
+        ("unknown.key", 1),
+        ("train.lr", float("nan")),
+        ("train.lr", float("inf")),
+        ("train.epochs", 0),
+        ("selection.ratio", 1.0),
+        ("data.scale_min", 3.0),
+        ("selection.start", 0.95),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(key, value):
+    with pytest.raises(ConfigError, match=r"cannot be followed"):
+        parse_recipe(merge({}, {key: value}))
+
+
+def test_an_override_without_a_section_or_into_a_plain_value_is_refused():
+    with pytest.raises(ConfigError, match=r"train\.epochs"):
+        merge({}, {"epochs": 3})
+    with pytest.raises(ConfigError, match="names no section"):
+        merge({"train": 3}, {"train.epochs": 3})
+
+
+def test_merging_changes_neither_side():
+    values, overrides = {"train": {"epochs": 1}}, {"train.epochs": 2, "data.width": 64}
+    assert merge(values, overrides) == {"train": {"epochs": 2}, "data": {"width": 64}}
+    assert (values, overrides) == ({"train": {"epochs": 1}}, {"train.epochs": 2, "data.width": 64})
+
+
+def test_files_that_are_no_recipes_are_refused(tmp_path):
+    path = tmp_path / "recipe.toml"
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_recipe(path)
+    for content in (b"train = ", b"\xff\xfe", b"a = " + b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="is not TOML"):
+            read_recipe(path)
+    path.write_bytes(b"#" * (MAX_RECIPE_BYTES + 1))
+    with pytest.raises(ConfigError, match="at most"):
+        read_recipe(path)
+    path.write_text("[train]\nepochs = 7\n")
+    assert read_recipe(path, {"train.lr": 0.5}).train.model_dump().items() >= {"epochs": 7, "lr": 0.5}.items()
