@@ -20,7 +20,7 @@ WriteOnnx = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def weights_K3() -> npt.NDArray[np.float32]:  # noqa: N802  a shape suffix
+def weights_K3() -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((CLASSES, 3)).astype(np.float32)
 
 
