@@ -16,7 +16,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.recipe import Recipe, SelectionConfig
 
 MIN_KEPT: Final = 2  # batch norm behind a global pooling layer needs two values a channel
-RAMP_START: Final = 0.2  # share of the ratio at the start of the ramp (pfb_ccs 1.7)
+RAMP_START: Final = 0.2  # share of the ratio at the start of the ramp, as in the released training script
 _DRAWS: Final = 0x5E1EC7  # keeps the draws of the selection apart from those of the data
 
 
@@ -65,7 +65,7 @@ class KeepCount:
         self.carry = 0.5  # half a sample ahead: round to nearest rather than down
 
     def ratio(self, progress: float) -> float:
-        """Return the planned pruned share at `progress` (0 to 1): full-data ends, and the ramp of pfb_ccs 1.7."""
+        """Return the planned pruned share at `progress` (0 to 1): full-data ends and the released script's ramp."""
         config = self.config
         if not config.start <= progress < config.end:
             return 0.0
@@ -99,7 +99,7 @@ class KeepAll:
 
 
 class RandomSelector:
-    """Keeps a fresh random part of each batch: the control that any score must beat (pfb_ccs 1.11, RS2)."""
+    """Keeps a fresh random part of each batch: the control that any score must beat (RS2, arXiv 2305.18424)."""
 
     def __init__(self, config: SelectionConfig, seed: int) -> None:
         self.keep = KeepCount(config)
