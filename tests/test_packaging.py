@@ -1,0 +1,40 @@
+"""What is installed: the wheel's top-level names, typed packages, and a command line that starts without torch."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"prunekit", "prunekit_cli", "prunekit_export", "prunekit_runtime"}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, timeout=240)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == PACKAGES
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    assert not [name for name in names if "test" in name.lower()]
+
+
+def test_nothing_is_pickled() -> None:
+    sources = [path for folder in ("prunekit", "cli", "export", "deploy") for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 100
+    for path in sources:
+        text = path.read_text()
+        assert "import pickle" not in text, path
+        assert "torch.save(" not in text, path
+        assert "torch.load(" not in text or "weights_only=True" in text, path
+
+
+def test_files_stay_small() -> None:
+    """The budget of a file is 400 lines: beyond, it does more than one thing."""
+    for folder in ("prunekit", "cli", "export", "deploy"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 400, path
