@@ -6,7 +6,6 @@ pruned and folded - and measures them in one alternating loop.
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 from prunekit.run import RunDirectory
 from prunekit_export.demo_picture import draw_predictions
+from prunekit_export.engine import choose_package
+from prunekit_export.errors import ExportError
 from prunekit_export.evaluating import evaluate_runner
 from prunekit_export.profiling import ProfileConfig, profile_models
+from prunekit_export.require import require
 from prunekit_export.runners import CONTRACT, open_runner
 from prunekit_export.workflow import ExportConfig, export_model
 from prunekit_runtime.preprocessing import read_contract
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 PICTURE = "predictions.png"
 PICTURE_ROWS = 4  # validation images shown
-NO_ENGINE = 'not built: TensorRT-RTX is not installed; pip install "prunekit[rtx]"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,9 @@ class DemoConfig:
 
     seed: int = 0
     device: str = "auto"
-    train_epochs: int = 30
+    train_epochs: int = 24
     """Passes over `train_images` images."""
-    tune_epochs: int = 15
+    tune_epochs: int = 12
     """The same after pruning."""
     train_images: int = 192
     val_images: int = 48
@@ -60,7 +61,7 @@ class DemoConfig:
     ratio: float = 0.5
     """Share of the MACs to remove."""
     threads: int = 0
-    """CPU threads; 0 leaves torch's choice."""
+    """CPU threads; 0 leaves torch its choice and measures on one thread, which another process disturbs least."""
     runs: int = 100
     """Runs of each file that are timed."""
 
@@ -82,7 +83,7 @@ class DemoRow:
     """Largest error against torch as a share of the largest logit, over the shapes that were tried."""
     onnx_bytes: int
     engine_bytes: int | None
-    """Of the TensorRT-RTX engine, built ahead of time and not run; None where the package is missing."""
+    """Of the TensorRT engine; None where none can be built."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,14 @@ class DemoReport:
     rows: tuple[DemoRow, ...]
     ran_on: str
     """The runner that was timed."""
-    engine: str
-    """What the engines are, or why there are none."""
+    engines: str
+    """How the engines were built, or why there are none."""
     picture: Path
     precision: str
     """Autocast type of the training."""
     device: str
+    threads: int
+    """Of each measured file."""
     wall_s: float
 
 
@@ -123,15 +126,17 @@ def run_demo(
     started_s = time.monotonic()
     tell = on_stage or (lambda _: None)
     require_onnxruntime()  # now, not after minutes of training
+    no_engines = engines_here()
     recipe = demo_recipe(config)
     dense, pruned = _folder(out / "train"), _folder(out / "prune")
     tell("training the dense network")
     train(recipe, dense, observer=observer, resume=False)
     tell(f"pruning {config.ratio:.0%} of its MACs and fine-tuning")
     prune_run(dense, _prune_config(config), pruned, observer=observer, on_stage=tell)
-    engines = engine_package() is not None
-    exports = {name: _export(run, fold, out, name, engines, tell) for name, run, fold in _networks(dense, pruned)}
-    return _measure(out, config, recipe, exports, engines=engines, tell=tell, started_s=started_s)
+    exports = {
+        name: _export(run, fold, out, name, no_engines is None, tell) for name, run, fold in _networks(dense, pruned)
+    }
+    return _measure(out, config, recipe, exports, no_engines=no_engines, tell=tell, started_s=started_s)
 
 
 def demo_recipe(config: DemoConfig) -> Recipe:
@@ -170,9 +175,14 @@ def fast_precision(device: str) -> Literal["bf16", "fp32"]:
     return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"
 
 
-def engine_package() -> str | None:
-    """Return the distribution that builds engines ahead of time, without importing it; None where it is missing."""
-    return "tensorrt_rtx" if importlib.util.find_spec("tensorrt_rtx") else None
+def engines_here() -> str | None:
+    """Return None where engines can be built, else why not."""
+    try:
+        package, _ = choose_package("auto")
+        require(package)  # a package that does not load is known now, not after minutes of training
+    except ExportError as error:
+        return str(error)
+    return None
 
 
 def _networks(dense: RunDirectory, pruned: RunDirectory) -> list[tuple[str, RunDirectory, Fold]]:
@@ -190,10 +200,10 @@ def _prune_config(config: DemoConfig) -> PruneConfig:
     return PruneConfig.model_validate({"ratio": config.ratio, "epochs": config.tune_epochs, "seed": config.seed})
 
 
-def _export(run: RunDirectory, fold: Fold, out: Path, name: str, engines: bool, tell: Tell) -> ExportOutcome:
+def _export(run: RunDirectory, fold: Fold, out: Path, name: str, trt: bool, tell: Tell) -> ExportOutcome:
     folder = out / "export" / name.replace(", ", "-")
     folder.mkdir(parents=True)
-    config = ExportConfig(fold=fold, trt=engines)
+    config = ExportConfig(fold=fold, trt=trt)
     return export_model(run, config, folder, on_stage=lambda stage: tell(f"{name}: {stage}"))
 
 
@@ -203,16 +213,18 @@ def _measure(
     recipe: Recipe,
     exports: Mapping[str, ExportOutcome],
     *,
-    engines: bool,
+    no_engines: str | None,
     tell: Tell,
     started_s: float,
 ) -> DemoReport:
     from prunekit.data.registry import open_dataset
+    from prunekit.training.device import resolve_device
 
     dataset = open_dataset(recipe.data, "val")
     paths = [outcome.summary.onnx_path for outcome in exports.values()]
     tell(f"measuring {len(paths)} files in turns, {config.runs} runs each")
-    profile = profile_models(paths, ProfileConfig(threads=config.threads, runs=config.runs))
+    threads = config.threads or 1
+    profile = profile_models(paths, ProfileConfig(threads=threads, runs=config.runs))
     tell("evaluating the exported files")
     mious = _evaluate_and_draw(out, dataset, dict(zip(exports, paths, strict=True)), config.threads)
     return DemoReport(
@@ -221,12 +233,18 @@ def _measure(
             _row(name, outcome, mious[name], profile, index) for index, (name, outcome) in enumerate(exports.items())
         ),
         ran_on=profile.models[0].ran_on,
-        engine="built ahead of time with TensorRT-RTX, not run" if engines else NO_ENGINE,
+        engines=no_engines or _statement(exports),
         picture=out / PICTURE,
         precision=recipe.train.precision,
-        device=recipe.train.device,
+        device=resolve_device(recipe.train.device).type,
+        threads=threads,
         wall_s=time.monotonic() - started_s,
     )
+
+
+def _statement(exports: Mapping[str, ExportOutcome]) -> str:
+    engines = (outcome.summary.engine for outcome in exports.values())
+    return "; ".join(sorted({engine.statement for engine in engines if engine is not None}))
 
 
 def _evaluate_and_draw(

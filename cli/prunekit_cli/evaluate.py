@@ -1,0 +1,98 @@
+"""`prunekit eval`: mIoU of a run, an ONNX file or an engine on a data set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prunekit_cli import formats, options, output
+from prunekit_cli.folders import recipe_near
+from prunekit_cli.output import Setting, Table
+from prunekit_cli.progress import Progress
+
+if TYPE_CHECKING:
+    from prunekit.recipe import DataConfig
+    from prunekit_export.evaluating import EvalReport
+
+EXAMPLES = (
+    "prunekit eval runs/0001-train",
+    "prunekit eval runs/0001-train/export/model.onnx",
+    "prunekit eval model.onnx --data camvid --root /data/camvid --split test",
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
+Data = Annotated[
+    str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="as in the model's run")
+]
+Root = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Folder of the data set.", show_default="as in the model's run")
+]
+Split = Annotated[str, typer.Option(metavar="train|val|test", help="Part of the data set.")]
+
+
+def command(
+    model: Model,
+    data: Data = None,
+    root: Root = None,
+    settings: options.SetOption = None,
+    split: Split = "val",
+    provider: options.ProviderOption = None,
+    threads: options.ThreadsOption = None,
+    trust_code: options.TrustOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Evaluate a model at the labels' own size, with the preprocessing that was saved with it."""
+    part = options.one_of("--split", split, ("train", "val", "test"))
+    overrides = options.parse_settings(settings) | options.given({"data.name": data, "data.root": root})
+    config = _data(model, overrides)
+    rows = [
+        Setting("data", f"{config.name} {config.root}".strip(), "--data --root"),
+        Setting("split", split, "--split"),
+        Setting("provider", provider or "cpu; the GPU for an engine", "--provider"),
+    ]
+    output.settings(f"Evaluating {model}", rows)
+    report = _evaluate(model, config, part, provider, threads or 0, trust_code)
+    if as_json:
+        output.show_json(report)
+    else:
+        _show(report)
+
+
+def _data(model: Path, overrides: dict[str, Any]) -> "DataConfig":
+    from prunekit.recipe import merge, parse_recipe, read_recipe
+
+    options.only_section("data", overrides)
+    recipe = recipe_near(model)
+    if recipe is not None:
+        return read_recipe(recipe, overrides).data
+    if "data.name" not in overrides:
+        raise options.OptionError(f"No recipe.toml near {model} says which data set it was trained on. Give --data.")
+    return parse_recipe(merge({}, overrides)).data
+
+
+def _evaluate(
+    model: Path, data: "DataConfig", split: Any, provider: str | None, threads: int, trust_code: bool
+) -> "EvalReport":
+    from prunekit_export.evaluating import evaluate_model
+
+    with Progress() as progress:
+        return evaluate_model(
+            model,
+            data=data,
+            split=split,
+            provider=provider,
+            threads=threads,
+            trust_code=trust_code,
+            on_image=lambda done, all_: progress.advance("evaluating", done, all_, detail="images"),
+        )
+
+
+def _show(report: "EvalReport") -> None:
+    metrics = report.metrics
+    rows = [(name, formats.score(iou)) for name, iou in zip(report.classes, metrics["iou"], strict=True)]
+    title = f"{report.model} on {report.images} images of {report.data} {report.split}, run by {report.ran_on}"
+    output.show(Table(title, ("class", "IoU"), rows))
+    output.result(f"mIoU {formats.score(metrics['miou'])}  pixel accuracy {formats.score(metrics['pixel_accuracy'])}")
+    if metrics["absent_classes"]:
+        names = ", ".join(report.classes[index] for index in metrics["absent_classes"])
+        output.result(f"Left out of the mean, as they do not occur here: {names}")

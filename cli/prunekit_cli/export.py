@@ -1,0 +1,128 @@
+"""`prunekit export`: from a run to the files a device needs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunekit_cli import formats, options, output
+from prunekit_cli.folders import empty_folder, kept_if_written, next_folder, source_run
+from prunekit_cli.output import Setting, Table
+from prunekit_cli.progress import Progress
+
+if TYPE_CHECKING:
+    from prunekit.folding.fold import FoldReport
+    from prunekit.run import RunDirectory
+    from prunekit_export.workflow import ExportConfig, ExportOutcome
+
+EXAMPLES = (
+    "prunekit export",
+    "prunekit export --trt",
+    "prunekit export runs/0002-prune --precision fp16 --fold static --dynamic",
+)
+
+Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Arithmetic written into the file.")]
+Fold = Annotated[
+    str,
+    typer.Option(
+        metavar="exact|static|none",
+        help="Batch norms and CCS head into convolutions: the same numbers, mean-scene centres, or nothing.",
+    ),
+]
+Trt = Annotated[bool, typer.Option("--trt", help="Build an engine; without a GPU ahead of time, by TensorRT-RTX.")]
+Batch = Annotated[int, typer.Option("--batch", help="Images at once.")]
+Dynamic = Annotated[bool, typer.Option("--dynamic/--static", help="Leave batch, height and width open, or fix them.")]
+Images = Annotated[int, typer.Option("--images", help="Training images for --precision fp16 and --fold static.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder to write, new or empty.", show_default="RUN/export, export-2, ..."
+    ),
+]
+
+
+def command(
+    run: options.RunArgument = None,
+    precision: Precision = "fp32",
+    fold: Fold = "exact",
+    trt: Trt = False,
+    height: options.HeightOption = 0,
+    width: options.WidthOption = 0,
+    batch: Batch = 1,
+    dynamic: Dynamic = False,
+    images: Images = 16,
+    trust_code: options.TrustOption = False,
+    out: Out = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Fold a run's network, write it as ONNX with its preprocessing, check it against torch, and build an engine."""
+    from prunekit_export.workflow import ExportConfig
+
+    config = ExportConfig(
+        precision=precision,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
+        fold=fold,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
+        trt=trt,
+        height=height,
+        width=width,
+        batch=batch,
+        dynamic=dynamic,
+        images=images,
+    )
+    source = source_run(run)
+    folder = next_folder(source.path / "export") if out is None else empty_folder(out)
+    _announce(source, config, folder)
+    outcome = _export(source, config, folder, trust_code)
+    if as_json:
+        output.show_json(outcome)
+    else:
+        _show(outcome)
+
+
+def _export(source: "RunDirectory", config: "ExportConfig", folder: Path, trust_code: bool) -> "ExportOutcome":
+    from prunekit_export.workflow import export_model
+
+    with kept_if_written(folder), Progress() as progress:
+        return export_model(source, config, folder, trust_code=trust_code, on_stage=progress.stage)
+
+
+def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path) -> None:
+    size = f"{config.height}x{config.width}" if config.height else "as trained"
+    shape = "batch, height and width open" if config.dynamic else f"batch {config.batch}, fixed"
+    rows = [
+        Setting("source", str(source.path), "RUN"),
+        Setting("precision", config.precision, "--precision"),
+        Setting("folding", config.fold, "--fold"),
+        Setting("input", f"{size}, {shape}", "--height --width --batch --dynamic"),
+        Setting("engine", "yes" if config.trt else "no", "--trt"),
+        Setting("folder", str(folder), "--out"),
+    ]
+    output.settings("Exporting", rows)
+
+
+def _show(outcome: "ExportOutcome") -> None:
+    summary = outcome.summary
+    sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
+    output.show(Table("Files", ("file", "size"), sizes))
+    output.show(Table("Parity with torch", ("file", "run by", "shape", "error", "same labels"), list(_parity(outcome))))
+    output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
+    if outcome.folded is not None:
+        output.result(_folding(outcome.folded))
+    if summary.engine is not None:
+        output.result(f"Engine: {summary.engine.statement}")
+    output.say(f"Next: prunekit profile {summary.onnx_path}   or   prunekit eval {summary.onnx_path}")
+
+
+def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:
+    summary = outcome.summary
+    for report in filter(None, (summary.parity, summary.parity_fp16)):
+        for row in report.rows:
+            shape, agreement = "x".join(map(str, row.shape)), f"{100 * row.label_agreement:.3f} %"
+            yield (report.file, report.runtime, shape, f"{row.max_rel:.1e}", agreement)
+
+
+def _folding(folded: "FoldReport") -> str:
+    return (
+        f"Folded {folded.batch_norms_folded} batch norms; CCS head: {folded.ccs}. Against the unfolded network: "
+        f"relative error {folded.max_relative_error:.1e}, same labels {100 * folded.label_agreement:.3f} %"
+    )

@@ -1,0 +1,115 @@
+"""What a command says: data on stdout (tables, or one JSON document), talk on stderr."""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDE = 200  # columns of a table that goes to a file or a pipe, where nothing may be cut off
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first column is aligned left, the others right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value a command chose, and the option that changes it."""
+
+    what: str
+    value: str
+    option: str
+
+
+def console(*, stderr: bool) -> "Console":
+    """Return a console on today's stream; brackets in names are text, not markup."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def result(text: str) -> None:
+    """Print a line of data."""
+    sys.stdout.write(text + "\n")
+
+
+def say(text: str) -> None:
+    """Print a line of talk."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def fail(text: str) -> None:
+    """Print an error, the last line of a command that gave up."""
+    console(stderr=True).print(f"Error: {text}", style="bold red")
+
+
+def show(table: Table) -> None:
+    """Print a table of data."""
+    _print(table, stderr=False)
+
+
+def settings(title: str, rows: Iterable[Setting]) -> None:
+    """Print what a command is about to do with which defaults, as talk."""
+    columns = ("setting", "value", "changed by")
+    _print(Table(title, columns, [(row.what, row.value, row.option) for row in rows]), stderr=True, left=True)
+
+
+def _print(table: Table, *, stderr: bool, left: bool = False) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+
+    rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(table.columns):
+        rich.add_column(column, justify="left" if left or index == 0 else "right", overflow="fold")
+    for row in table.rows:
+        rich.add_row(*row)
+    console(stderr=stderr).print(rich)
+
+
+def show_json(report: Any) -> None:
+    """Print a report (a dataclass, or JSON values) as one JSON document."""
+    result(json.dumps(plain(report), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON knows it: dataclasses as objects, paths as text, numbers that are none as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@contextmanager
+def hint_on_interrupt(hint: str, *, once: Path) -> Generator[None]:
+    """Say `hint` when Ctrl-C ends the block and the file `once` is there already."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if once.exists():
+            say(hint)
+        raise

@@ -1,0 +1,172 @@
+"""`prunekit train`: train a network by a recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prunekit_cli import formats, options, output
+from prunekit_cli.folders import target_run
+from prunekit_cli.observing import TrainingProgress
+from prunekit_cli.options import OptionError
+from prunekit_cli.output import Setting, Table
+from prunekit_cli.progress import Progress
+from prunekit_cli.threads import wait_patiently
+
+if TYPE_CHECKING:
+    from prunekit.recipe import Recipe
+    from prunekit.run import RunDirectory
+    from prunekit.training.loop import FitReport
+
+EXAMPLES = (
+    "prunekit train",
+    "prunekit train --data camvid --root /data/camvid --epochs 60 --precision bf16",
+    "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
+    "prunekit train --resume runs/0001-train",
+)
+
+Data = Annotated[str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="shapes")]
+Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="smp:NAME?encoder=..., torchvision:NAME or python:package.module:factory?arg=...",
+        show_default="street_net",
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        metavar="plain|ccs", help="The network's own classifier, or scene-adapted centres.", show_default="plain"
+    ),
+]
+Pretrained = Annotated[
+    bool | None,
+    typer.Option(
+        "--pretrained/--no-pretrained", help="Start from the library's weights.", show_default="no-pretrained"
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", show_default="20")]
+BatchSize = Annotated[int | None, typer.Option(help="Images a step.", show_default="8")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.", show_default="0.002")]
+Precision = Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Autocast type.", show_default="fp32")]
+Select = Annotated[
+    str | None,
+    typer.Option(metavar="none|random|pfb", help="Which samples get a backward pass.", show_default="none"),
+]
+SelectRatio = Annotated[float | None, typer.Option(help="Share of a batch to leave out.", show_default="0.4")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.", show_default="0")]
+Resume = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Go on with a run that was interrupted, under its own recipe.")
+]
+
+
+def command(
+    recipe: options.RecipeOption = None,
+    settings: options.SetOption = None,
+    data: Data = None,
+    root: Root = None,
+    model: Model = None,
+    head: Head = None,
+    pretrained: Pretrained = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    precision: Precision = None,
+    select: Select = None,
+    select_ratio: SelectRatio = None,
+    seed: Seed = None,
+    device: options.DeviceOption = None,
+    threads: options.ThreadsOption = None,
+    out: options.OutOption = None,
+    resume: Resume = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Train a network. A flag wins over --set, --set over the recipe file, and that over the defaults."""
+    wait_patiently()
+    flags = {
+        "data.name": data,
+        "data.root": root,
+        "model.name": model,
+        "model.head": head,
+        "model.pretrained": pretrained,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "train.precision": precision,
+        "train.seed": seed,
+        "train.device": device,
+        "train.threads": threads,
+        "selection.strategy": select,
+        "selection.ratio": select_ratio,
+    }
+    overrides = options.parse_settings(settings) | options.given(flags)
+    if resume is not None:
+        options.refuse_with_resume([*overrides, *options.given({"--recipe": recipe, "--out": out})])
+        _continue(resume, as_json)
+        return
+    plan = _read(recipe, overrides)
+    with target_run(out, "train") as run:
+        _announce(plan, run)
+        _show(_fit(plan, run, resume=False), run, as_json)
+
+
+def _read(path: Path | None, overrides: dict[str, Any]) -> "Recipe":
+    from prunekit.recipe import merge, parse_recipe, read_recipe
+
+    return parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
+
+
+def _continue(path: Path, as_json: bool) -> None:
+    from prunekit.run import open_run
+    from prunekit.workflows.prune import is_pruning
+
+    run = open_run(path)
+    if is_pruning(run):
+        raise OptionError(f"{path} is a pruning. Go on with it by: prunekit prune --resume {path}")
+    _show(_fit(run.recipe(), run, resume=True), run, as_json)
+
+
+def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool) -> "FitReport":
+    from prunekit.workflows.train import train
+
+    hint = f"Go on with: prunekit train --resume {run.path}"
+    with output.hint_on_interrupt(hint, once=run.recipe_path), Progress() as progress:
+        return train(recipe, run, observer=TrainingProgress(progress), resume=resume)
+
+
+def _announce(recipe: "Recipe", run: "RunDirectory") -> None:
+    data, train = recipe.data, recipe.train
+    rows = [
+        Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --set data.height=..."),
+        Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
+        Setting(
+            "training", f"{train.epochs} epochs, batch {train.batch_size}, {train.optimiser}", "--epochs --batch-size"
+        ),
+        Setting("learning rate", f"{train.lr:g}", "--lr"),
+        Setting("precision", f"{train.precision} on {train.device}", "--precision --device"),
+        Setting("selection", recipe.selection.strategy, "--select --select-ratio"),
+        Setting("seed", str(train.seed), "--seed"),
+        Setting("run", str(run.path), "--out"),
+    ]
+    output.settings("Training", rows)
+    output.say("All settings: prunekit recipe; any of them: --set section.key=value")
+
+
+def _show(report: "FitReport", run: "RunDirectory", as_json: bool) -> None:
+    if as_json:
+        output.show_json({"run": run.path, "report": report})
+        return
+    rows = [
+        ("validation mIoU", formats.score(report.miou)),
+        ("pixel accuracy", formats.score(report.pixel_accuracy)),
+        ("loss of the last epoch", f"{report.loss:.4f}"),
+        ("backward passes left out", formats.percent(report.pruned_fraction)),
+        ("training time", formats.duration(report.train_wall_s)),
+        ("speed", f"{report.images_per_s:.0f} images/s on {report.device}"),
+    ]
+    output.show(Table(f"Trained {run.path}", ("", "value"), rows))
+    classes = zip(report.card.class_names, report.iou, strict=True)
+    output.show(Table("Validation IoU", ("class", "IoU"), [(name, formats.score(iou)) for name, iou in classes]))
+    output.say(f"Next: prunekit prune {run.path} --ratio 0.5   or   prunekit export {run.path}")

@@ -1,0 +1,85 @@
+"""Help and code say the same."""
+
+import shlex
+from typing import get_args
+
+import pytest
+from typer.main import get_command
+
+from prunekit_cli import demo, evaluate, export, profile, prune, recipe, train
+from prunekit_cli.main import app
+
+MODULES = {
+    "train": train,
+    "prune": prune,
+    "export": export,
+    "profile": profile,
+    "eval": evaluate,
+    "recipe": recipe,
+    "demo": demo,
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_help_answers(invoke, name):
+    result = invoke(name, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_name_only_options_that_exist(name):
+    options = {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
+    for example in MODULES[name].EXAMPLES:
+        words = shlex.split(example.split(">")[0])
+        if words[1] == name:
+            assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_option_has_a_help_text(name):
+    for parameter in get_command(app).commands[name].params:
+        assert parameter.help, parameter.name
+
+
+def choices(section, key):
+    return "|".join(get_args(section.model_fields[key].annotation))
+
+
+def shown(name, option):
+    return next(p for p in get_command(app).commands[name].params if option in p.opts)
+
+
+def test_train_help_shows_the_recipe_s_choices_and_defaults():
+    from prunekit.recipe import DataConfig, ModelConfig, Recipe, SelectionConfig, TrainConfig
+
+    assert shown("train", "--data").metavar == choices(DataConfig, "name")
+    assert shown("train", "--head").metavar == choices(ModelConfig, "head")
+    assert shown("train", "--precision").metavar == choices(TrainConfig, "precision")
+    assert shown("train", "--device").metavar == choices(TrainConfig, "device")
+    assert shown("train", "--select").metavar == choices(SelectionConfig, "strategy")
+    defaults = Recipe()
+    for option, value in {
+        "--epochs": defaults.train.epochs,
+        "--batch-size": defaults.train.batch_size,
+        "--lr": defaults.train.lr,
+        "--precision": defaults.train.precision,
+        "--seed": defaults.train.seed,
+        "--device": defaults.train.device,
+        "--threads": defaults.train.threads,
+        "--data": defaults.data.name,
+        "--head": defaults.model.head,
+        "--select": defaults.selection.strategy,
+        "--select-ratio": defaults.selection.ratio,
+    }.items():
+        assert shown("train", option).show_default == str(value), option
+    assert str(shown("train", "--model").show_default) in defaults.model.name
+
+
+def test_prune_help_shows_the_config_s_choices_and_defaults():
+    from prunekit.workflows.prune import PruneConfig
+
+    assert shown("prune", "--criterion").metavar == choices(PruneConfig, "criterion")
+    defaults = PruneConfig()
+    for key in ("ratio", "criterion", "align", "epochs", "lr", "batches", "seed"):
+        assert shown("prune", f"--{key}").show_default == str(getattr(defaults, key)), key

@@ -1,0 +1,42 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMANDS = ["train", "prune", "export", "profile", "eval", "recipe", "demo"]
+# Not pydantic: recent releases of typer import it to show a command's help.
+HEAVY = ["torch", "torchvision", "onnx", "onnxruntime", "numpy", "PIL"]
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments):
+    code = f"""
+import sys
+from prunekit_cli.main import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+assert not heavy, heavy
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_quick():
+    code = "import sys; sys.argv = ['prunekit', '--help']; from prunekit_cli.main import main; main()"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run_python(code)
+        seconds.append(time.perf_counter() - start)
+    # 0.3 s is the promise on an idle machine; three times that leaves room for a busy one.
+    assert min(seconds) < 0.9
