@@ -5,17 +5,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
-from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedConvolution, Slot
+from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot
 from prunekit.pruning.ids import compress, varies
 from prunekit.pruning.interpreter import Interpreter
 from prunekit.pruning.rules import RULES
+from prunekit.pruning.trial import Trial
 
 
 def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
-    """Find the channel groups of `module`, in evaluation mode.
+    """Find the channel groups of `module`.
+
+    The graph of evaluation mode is analysed, and that of training mode too where it uses more (auxiliary heads). Cut
+    copies are then tried on shapes alone, and groups whose size the user's code writes as a constant are frozen.
 
     Args:
         module: any network that torch.export can trace; its mode is left as it was.
@@ -24,20 +29,60 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
     Raises:
         PruneError: torch.export cannot trace the network; the message holds its reason.
     """
+    walk = Interpreter(RULES, _first_names(module))
+    walk.run(_export(module, example_inputs, training=False))
+    unseen = _unseen(walk, module)
+    if unseen:
+        unseen = _walk_training(walk, module, example_inputs)
     with torch.no_grad():
-        program = _export(module, example_inputs)
-        interpreter = Interpreter(program, RULES)
-        interpreter.run()
-        return _coupling(interpreter, module)
+        coupling = _coupling(walk, module, unseen)
+        written = Trial(module, example_inputs, coupling).written_sizes()
+        if not written:
+            return coupling
+        for group in coupling.free:
+            if group.name in written:
+                walk.space.freeze(torch.from_numpy(group.units).to(torch.int32), written[group.name])
+        return _coupling(walk, module, unseen)
 
 
-def _export(module: nn.Module, example_inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
+def _walk_training(walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[str, ...]:
+    """Add what only training uses; return the parameters that no graph uses, which stay as they are."""
+    costs = walk.costs
+    # Two of everything: batch norm after global pooling refuses a single value a channel.
+    doubled = pytree.tree_map_only(Tensor, lambda value: torch.cat([value, value]), example_inputs)
     try:
-        with warnings.catch_warnings():
+        program = _export(module, doubled, training=True)
+    except PruneError:
+        return _unseen(walk, module)
+    walk.run(program)
+    walk.costs = costs  # what training adds costs nothing on a device
+    return _unseen(walk, module)
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Map every name of a parameter or buffer to the first name of the same tensor."""
+    first: dict[int, str] = {}
+    names: dict[str, str] = {}
+    for name, tensor in (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ):
+        names[name] = first.setdefault(id(tensor), name)
+    return names
+
+
+def _unseen(walk: Interpreter, module: nn.Module) -> tuple[str, ...]:
+    return tuple(name for name, _ in module.named_parameters() if name not in walk.used)
+
+
+def _export(module: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> torch.export.ExportedProgram:
+    modes = [(child, child.training) for child in module.modules()]
+    module.train(training)
+    try:
+        # With gradients on: without them torch takes fused inference paths that hide the layers.
+        with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")  # the exporter warns about its own internals
-            return torch.export.export(module, example_inputs, strict=False)
+            return torch.export.export(module, inputs, strict=False)
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise PruneError(
@@ -45,23 +90,25 @@ def _export(module: nn.Module, example_inputs: tuple[Any, ...]) -> torch.export.
             "Remove control flow that depends on the data, or prune the part of the network that can be traced."
         ) from error
     finally:
-        for child, training in modes:
-            child.training = training
+        for child, was_training in modes:
+            child.training = was_training
 
 
-def _coupling(walk: Interpreter, module: nn.Module) -> Coupling:
+def _coupling(walk: Interpreter, module: nn.Module, unseen: tuple[str, ...]) -> Coupling:
     _data_slots(walk)
     labels = walk.space.labels()
     slots = tuple(Slot(s.parameter, s.dim, s.role, labels[s.ids.numpy()]) for s in walk.slots.values())
     _freeze_unmade(walk, slots)
     frozen = walk.space.frozen_labels()
+    grouped = {**walk.grouped, **walk.norms}
     return Coupling(
         groups=_groups(slots, frozen),
         slots=slots,
         costs=tuple(Cost(c.layer, c.positions, tuple(labels[d.numpy()] for d in c.dims)) for c in walk.costs),
-        grouped=tuple(GroupedConvolution(n, g, labels[ids.numpy()]) for n, (g, ids) in walk.grouped.items()),
+        grouped=tuple(GroupedLayer(n, g, labels[ids.numpy()]) for n, (g, ids) in grouped.items()),
         shapes={name: tuple(parameter.shape) for name, parameter in module.named_parameters()},
         label_count=walk.space.count,
+        unseen=unseen,
         assumptions={
             name: tuple(sorted({int(labels[i]) for t in tensors for i in t.tolist() if i > 1}))
             for name, tensors in walk.assumptions.items()

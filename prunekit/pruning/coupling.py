@@ -69,8 +69,8 @@ class Group:
 
 
 @dataclass(frozen=True)
-class GroupedConvolution:
-    """A convolution with groups: labels of its input channels, to count the groups that remain."""
+class GroupedLayer:
+    """A convolution or norm with groups: labels of its input channels, to count the groups that remain."""
 
     layer: str
     groups: int
@@ -89,10 +89,12 @@ class Coupling:
     groups: tuple[Group, ...]
     slots: tuple[Slot, ...]
     costs: tuple[Cost, ...]
-    grouped: tuple[GroupedConvolution, ...]
+    grouped: tuple[GroupedLayer, ...]
     shapes: Mapping[str, tuple[int, ...]]
     """Shape of every parameter."""
     label_count: int
+    unseen: tuple[str, ...] = ()
+    """Parameters that no graph uses; they stay as they are."""
     assumptions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Ops that rely on sizes the user's code computes (views, splits), and the labels they touch."""
 

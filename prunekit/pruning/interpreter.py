@@ -1,7 +1,7 @@
 """Walks an exported graph on channel ids: values, parameters, what the rules record."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -52,26 +52,34 @@ class RawCost:
 class Interpreter:
     """The state of one walk: id tensors by node, and everything recorded on the way."""
 
-    program: ExportedProgram
     rules: dict[str, Rule]
+    names: Mapping[str, str] = field(default_factory=dict)
+    """First name of each tied parameter and buffer, by each of its names."""
     space: IdSpace = field(default_factory=IdSpace)
     slots: dict[tuple[str, int], RawSlot] = field(default_factory=dict)
     data: dict[str, Tensor] = field(default_factory=dict)
     costs: list[RawCost] = field(default_factory=list)
     grouped: dict[str, tuple[int, Tensor]] = field(default_factory=dict)
+    norms: dict[str, tuple[int, Tensor]] = field(default_factory=dict)
     assumptions: dict[str, list[Tensor]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    """Parameters and buffers that some op reads."""
     node: Node | None = None
 
-    def run(self) -> None:
-        """Interpret the whole graph."""
-        graph = self.program.graph_module.graph
-        weights = self._weights()
+    @torch.no_grad()
+    def run(self, program: ExportedProgram) -> None:
+        """Interpret a whole graph; a second one adds to what the first recorded."""
+        graph = program.graph_module.graph
+        weights = self._weights(program)
         last_use = _last_uses(list(graph.nodes))
         values: dict[Node, object] = {}
         for node in graph.nodes:
             self.node = node
             if node.op == "placeholder":
-                values[node] = weights.get(node.name) or self._input(node)
+                weight = weights.get(node.name)
+                values[node] = self._input(node) if weight is None else weight
+                if weight is not None and node.users:
+                    self.used.add(weight.name)
             elif node.op == "get_attr":
                 values[node] = _none_like(node)
             elif node.op == "call_function":
@@ -81,11 +89,12 @@ class Interpreter:
             for dead in last_use.get(node, ()):
                 values.pop(dead, None)
 
-    def _weights(self) -> dict[str, Weight]:
-        signature = self.program.graph_signature
+    def _weights(self, program: ExportedProgram) -> dict[str, Weight]:
+        signature = program.graph_signature
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        tensors = {**self.program.state_dict, **self.program.constants}
-        return {node: Weight(name, tuple(cast(Tensor, tensors[name]).shape)) for node, name in names.items()}
+        tensors = {**program.state_dict, **program.constants}
+        shapes = {name: tuple(cast(Tensor, tensors[name]).shape) for name in names.values()}
+        return {node: Weight(self.names.get(name, name), shapes[name]) for node, name in names.items()}
 
     def _input(self, node: Node) -> object:
         value = node.meta.get("val")
@@ -134,6 +143,12 @@ class Interpreter:
         value = self.node.meta["val"]
         return tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
 
+    def like_output(self, ids: Tensor) -> object:
+        """Return `ids` once for each output of the current op: values and their indices belong to the same channels."""
+        assert self.node is not None
+        value = self.node.meta["val"]
+        return tuple(ids for _ in value) if isinstance(value, (tuple, list)) else ids
+
     @property
     def layer(self) -> str:
         """Name of the module that the current op belongs to, as the user's code calls it."""
@@ -180,6 +195,14 @@ class Interpreter:
         if bool(mixed.any()):
             self.space.freeze(top[mixed.any(dim=1)], "shares a channel with values made by size")
         return top[:, 0]
+
+    def resolved(self, ids: Tensor) -> Tensor:
+        """Return `ids` with what is tied by now written alike, so that a tied dimension no longer varies."""
+        if sum(varies(ids, dim) for dim in range(ids.dim())) < 2:
+            return ids
+        labels = torch.from_numpy(self.space.labels()).to(torch.int32)
+        core = without_repeats(ids)
+        return compress(compress(labels[core.long()]).expand(ids.shape))
 
     def settle(self, ids: Tensor, spatial: int) -> Tensor:
         """Tie ids over the last `spatial` dimensions and return them with length 1 there."""

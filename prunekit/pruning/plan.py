@@ -43,7 +43,7 @@ class Plan:
 
     slices: tuple[Slice, ...]
     groups: Mapping[str, int]
-    """New `groups` of each grouped convolution that loses some."""
+    """New number of groups of each grouped convolution or norm that loses some."""
 
     def then(self, following: "Plan") -> "Plan":
         """Return the plan that does this one and then `following`, in positions of the first network."""
@@ -111,9 +111,7 @@ def make_plan(coupling: Coupling, keep: Mapping[str, Sequence[int]]) -> Plan:
         if gone.any():
             kept = tuple(int(i) for i in (~gone).nonzero()[0])
             slices.append(Slice(slot.parameter, slot.dim, len(gone), kept))
-    groups = {
-        conv.layer: conv.remaining(removed) for conv in coupling.grouped if conv.remaining(removed) != conv.groups
-    }
+    groups = {g.layer: g.remaining(removed) for g in coupling.grouped if g.remaining(removed) != g.groups}
     return Plan(tuple(slices), groups)
 
 

@@ -37,8 +37,9 @@ def prune_(module: nn.Module, plan: Plan) -> nn.Module:
     by_identity = {id(tensors[name]): value for name, value in replaced.items()}
     for owner in list(module.modules()):
         _replace(owner, by_identity)
-    for layer, groups in plan.groups.items():
-        _layer(module, layer).groups = groups
+    for name, groups in plan.groups.items():
+        layer = _layer(module, name)
+        setattr(layer, "num_groups" if isinstance(layer, nn.GroupNorm) else "groups", groups)
     for owner in module.modules():
         _refresh_attributes(owner)
     return module
@@ -132,8 +133,8 @@ def _layer(module: nn.Module, name: str) -> Any:
         raise PruneError(
             f"The plan names layer {name}, which this network does not have. It was made for another network."
         ) from None
-    if not isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
-        raise PruneError(f"The plan sets groups of {name}, which is a {type(layer).__name__}, not a convolution.")
+    if not isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.GroupNorm)):
+        raise PruneError(f"The plan sets the groups of {name}, but a {type(layer).__name__} has none.")
     return layer
 
 
@@ -149,5 +150,7 @@ def _refresh_attributes(owner: nn.Module) -> None:
     elif isinstance(owner, nn.modules.batchnorm._NormBase):  # pyright: ignore[reportPrivateUsage]  no public base
         tensor = layer.weight if layer.weight is not None else layer.running_mean
         layer.num_features = layer.num_features if tensor is None else tensor.shape[0]
+    elif isinstance(owner, nn.GroupNorm) and owner.affine:
+        layer.num_channels = layer.weight.shape[0]
     elif isinstance(owner, nn.PReLU):
         layer.num_parameters = layer.weight.shape[0]

@@ -13,7 +13,7 @@ def pointwise(ctx: Interpreter, *args: object, **kwargs: object) -> Tensor:
     """Element-wise op with broadcasting: the ids that meet are tied."""
     operands = [ctx.ids_of(v) for v in (*args, *kwargs.values()) if isinstance(v, (Tensor, Weight))]
     shape = torch.broadcast_shapes(*(ids.shape for ids in operands))
-    wide = [ids.reshape(*([1] * (len(shape) - ids.dim())), *ids.shape) for ids in operands]
+    wide = [ids.reshape((1,) * (len(shape) - ids.dim()) + tuple(ids.shape)) for ids in operands]
     wide = [_unless_spread(ctx, ids, wide) for ids in wide]
     result = nothing(shape)
     for ids in wide:

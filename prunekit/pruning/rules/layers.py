@@ -141,10 +141,19 @@ def layer_norm(ctx: Interpreter, x: Tensor, normalized_shape: Sequence[int], *re
     return pointwise(ctx, x, *[value for value in rest if isinstance(value, Weight)])
 
 
-def group_norm(ctx: Interpreter, x: Tensor, *_: object) -> Tensor:
-    """A norm over groups of channels mixes them: they stay."""
-    ctx.space.freeze(x, "is normalised together with other channels")
-    return x
+def group_norm(ctx: Interpreter, x: Tensor, groups: int, *rest: object) -> Tensor:
+    """A norm over groups of channels: whole groups go, since each is normalised by itself."""
+    ids = ctx.channels(x, 1)
+    if groups == 1:
+        ctx.space.freeze(ids, "is normalised together with other channels")
+    for value in rest[:2]:
+        if isinstance(value, Weight):
+            ids = ctx.slot(value, 0, "norm", ids)
+    ids_GI = ids.reshape(groups, -1)
+    ctx.space.unite(ids_GI[:, :1].expand_as(ids_GI), ids_GI)
+    weight = rest[0] if rest else None
+    ctx.norms[weight.name.rpartition(".")[0] if isinstance(weight, Weight) else ctx.layer] = (groups, ids)
+    return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(x.shape)
 
 
 def prelu(ctx: Interpreter, x: Tensor, weight: object) -> Tensor:

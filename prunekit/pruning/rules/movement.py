@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunekit.pruning.ids import NONE, compress, varies
+from prunekit.pruning.ids import NONE, compress, nothing, varies
 from prunekit.pruning.interpreter import Interpreter, Rule, Weight
 
 
@@ -31,19 +31,53 @@ def passed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
     return ctx.ids_of(x)
 
 
-def along(index: int) -> Rule:
-    """Make a rule for ops that pick or shift places along a dimension given as argument `index`."""
+def picked(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
+    """select, slice, narrow, unbind: a part of a dimension; of a channel dimension, by positions that do not follow."""
+    dim = kwargs.get("dim", args[0] if args else 0)
+    ids = _stays_along(ctx, ctx.ids_of(x), [dim], whole=True)
+    return moved(ctx, ids, *args, **kwargs)
+
+
+def reordered(index: int) -> Rule:
+    """Make a rule for ops that shift or flip the dimensions given as argument `index`."""
 
     def rule(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
-        ids = ctx.ids_of(x)
-        dims = kwargs.get("dim", kwargs.get("dims", args[index] if len(args) > index else 0))
-        listed = [dims] if isinstance(dims, int) else list(dims)
-        moves = any(varies(ids, d % ids.dim()) for d in listed) and tuple(ids.shape) != ctx.shape
-        if moves or (any(varies(ids, d % ids.dim()) for d in listed) and index == 1):
-            ctx.space.freeze(ids, "is picked or moved by a position written in the network's code")
+        dims = kwargs.get("dims", args[index] if len(args) > index else list(range(ctx.ids_of(x).dim())))
+        ids = _stays_along(ctx, ctx.ids_of(x), [dims] if isinstance(dims, int) else dims)
         return moved(ctx, ids, *args, **kwargs)
 
     return rule
+
+
+def _stays_along(ctx: Interpreter, ids: Tensor, dims: Sequence[int], *, whole: bool = False) -> Tensor:
+    """Freeze `ids` if an op picks or moves channels by position; `whole` allows an op that returns all of them."""
+    ids = ctx.resolved(ids)
+    if any(varies(ids, d % ids.dim()) for d in dims) and not (whole and tuple(ids.shape) == ctx.shape):
+        ctx.space.freeze(ids, "is picked or moved by a position written in the network's code")
+    return ids
+
+
+def looked_up(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
+    """index_select, gather, index: places picked by computed positions."""
+    ids = ctx.resolved(ctx.ids_of(x))
+    first: Any = args[0]
+    dims = [first] if isinstance(first, int) else [d for d, index in enumerate(first) if index is not None]
+    if any(varies(ids, d % ids.dim()) for d in dims):
+        ctx.space.freeze(ids, "is picked by computed positions")
+        return nothing(ctx.shape)
+    # Positions carry no ids: as zeros they pick the first place, which stands for all places of a constant dimension.
+    return moved(ctx, ids, *_positions(args), **kwargs)
+
+
+def _positions(args: Sequence[Any]) -> list[Any]:
+    return [
+        [None if v is None else torch.zeros(v.shape, dtype=torch.int64) for v in a]
+        if isinstance(a, (list, tuple))
+        else torch.zeros(a.shape, dtype=torch.int64)
+        if isinstance(a, Tensor)
+        else a
+        for a in args
+    ]
 
 
 def padded(ctx: Interpreter, x: Tensor, pad: Sequence[int], *_: object, **__: object) -> Tensor:

@@ -193,11 +193,204 @@ class SelfProduct(nn.Module):
         return (self.v(x).flatten(2) @ scores.softmax(dim=-1).transpose(1, 2)).view(n, -1, h, w)
 
 
+class GroupNormed(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(c, 12, 1), nn.GroupNorm(4, 12), ConvBn(12, 5)
+        nn.init.uniform_(self.norm.weight, 0.5, 1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.norm(self.a(x))))
+
+
+class Unpooled(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = ConvBn(c, 6), ConvBn(6, 6), ConvBn(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled, where = F.max_pool2d(self.a(x), 2, return_indices=True)
+        return self.c(F.max_unpool2d(self.b(pooled), where, 2))
+
+
+class Unfolded(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.mix, self.b = nn.Conv2d(c, 5, 1), nn.Conv1d(45, 54, 1), ConvBn(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.mix(F.unfold(self.a(x), 3, padding=1))
+        return self.b(F.fold(patches, x.shape[2:], 3, padding=1))
+
+
+class EinsumAttention(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Conv2d(c, 8, 1) for _ in range(4))
+        self.out = nn.Conv2d(8, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).flatten(2).unflatten(1, (2, -1)) for layer in (self.q, self.k, self.v))
+        weights = torch.einsum("bhdm,bhdn->bhmn", q, k).softmax(dim=-1)
+        return self.out(torch.einsum("bhmn,bhdn->bhdm", weights, v).flatten(1, 2).unflatten(2, x.shape[2:]))
+
+
+class Sampled(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.offset, self.b = ConvBn(c, 6), nn.Conv2d(c, 2, 1), ConvBn(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = torch.tanh(self.offset(x)).permute(0, 2, 3, 1)
+        return self.b(F.grid_sample(self.a(x), grid, align_corners=False))
+
+
+class WrittenSize(nn.Module):
+    """The 8 and the 2 stand in the source: this width cannot change."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.free = ConvBn(c, 8), ConvBn(8, 6), ConvBn(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        return self.free(self.b(self.a(x).view(n, 2, 4, h, w).transpose(1, 2).reshape(n, 8, h, w)))
+
+
+class Sliced(nn.Module):
+    """The first three channels by position: those and their neighbours stay where they are."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.free = ConvBn(c, 8), ConvBn(3, 4), ConvBn(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.free(self.b(self.a(x)[:, :3]))
+
+
+class SelectiveKernel(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b = ConvBn(c, 8), ConvBn(c, 8, 5)
+        self.down, self.up = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = torch.stack([self.a(x), self.b(x)], dim=1)
+        pooled = F.adaptive_avg_pool2d(branches.sum(dim=1), 1)
+        weights = self.up(F.relu(self.down(pooled))).view(x.shape[0], 2, -1, 1, 1).softmax(dim=1)
+        return (branches * weights).sum(dim=1)
+
+
+class Transformer(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.embed, self.token = nn.Conv2d(c, 8, 1), nn.Parameter(torch.randn(1, 1, 8))
+        self.position = nn.Parameter(torch.randn(1, 16, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.0)
+        self.back = nn.Conv2d(8, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.adaptive_avg_pool2d(self.embed(x), 4).flatten(2).transpose(1, 2) + self.position
+        y = self.layer(torch.cat([self.token.expand(len(y), -1, -1), y], dim=1))[:, 1:]
+        return self.back(F.interpolate(y.transpose(1, 2).unflatten(2, (4, 4)), x.shape[2:]))
+
+
+class Tokens(nn.Module):
+    """Learnt queries and positions meet features; no norm over channels stands in the way."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.embed, self.queries = nn.Conv2d(c, 6, 1), nn.Parameter(torch.randn(5, 6))
+        self.bias = nn.Parameter(torch.randn(1, 6, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.embed(x) + self.bias
+        return (self.queries @ features.flatten(2)).unflatten(2, x.shape[2:])
+
+
+class WindowShift(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.mix, self.b = ConvBn(c, 6), nn.Linear(6, 6), ConvBn(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.roll(self.a(x), (1, 1), dims=(2, 3)).permute(0, 2, 3, 1)
+        n, h, w, c = y.shape
+        windows = y.view(n, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, c)
+        y = self.mix(windows).view(n, h // 2, w // 2, 2, 2, -1).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, -1)
+        return self.b(y.permute(0, 3, 1, 2).flip(3))
+
+
+class Shared(nn.Module):
+    """One convolution on two inputs, and a weight tied to another layer's."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.head = ConvBn(c, 6), ConvBn(c, 6), ConvBn(6, 4)
+        self.left, self.right = nn.Conv2d(4, 5, 1), nn.Conv2d(4, 5, 1)
+        self.right.weight = self.left.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.left(self.head(self.a(x))) + torch.relu(self.right(self.head(self.b(x))))
+
+
+class StripPooled(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.rows, self.columns = ConvBn(c, 6), nn.Conv2d(6, 5, (3, 1), padding=(1, 0)), nn.Conv2d(6, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        rows = self.rows(F.adaptive_avg_pool2d(x, (None, 1))).expand(-1, -1, -1, x.shape[3])
+        columns = self.columns(F.adaptive_max_pool2d(x, (1, None))).expand(-1, -1, x.shape[2], -1)
+        return torch.sigmoid(rows + columns)
+
+
+class ChannelStatistics(nn.Module):
+    """A spatial gate from the mean and the maximum over channels: those channels depend on each other."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.gate, self.b = ConvBn(c, 6), nn.Conv2d(2, 1, 3, padding=1), ConvBn(6, 5)
+        self.c = ConvBn(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        both = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return self.c(self.b(x * torch.sigmoid(self.gate(both))))
+
+
+class DualAttention(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b = ConvBn(c, 6), ConvBn(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        flat = x.flatten(2)
+        weights = torch.bmm(flat, flat.transpose(1, 2)).softmax(dim=-1)
+        return self.b(torch.bmm(weights, flat).view_as(x) + x)
+
+
+class InPlace(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = ConvBn(c, 6), ConvBn(c, 4), ConvBn(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).clone()
+        y[:, 1:5] = self.b(x)
+        y.mul_(0.5).relu_()
+        return self.c(y)
+
+
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     cls.__name__: cls
     for cls in (
         Residual, Projected, Concat, Split, Grouped, Depthwise, Transposed, GroupedTransposed, Gate, SpatialGate,
         Shuffle, PixelShuffled, PerPixelLinear, Slopes, PooledContext, ZeroPaddedSkip, ChannelNorms, SelfProduct,
+        GroupNormed, Unpooled, Unfolded, EinsumAttention, Sampled, WrittenSize, Sliced, SelectiveKernel, Transformer,
+        Tokens, WindowShift, Shared, StripPooled, ChannelStatistics, DualAttention, InPlace,
     )
 }  # fmt: skip
 

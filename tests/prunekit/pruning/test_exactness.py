@@ -1,5 +1,6 @@
 """The exactness contract as a property: a pruned network equals the masked dense one, on drawn networks and plans."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +19,9 @@ SIZES = ((8, 8), (6, 10))
 BLOCK_NAMES = [
     *("Residual", "Projected", "Concat", "Split", "Grouped", "Depthwise", "Transposed", "GroupedTransposed", "Gate"),
     *("SpatialGate", "Shuffle", "PixelShuffled", "PerPixelLinear", "Slopes", "PooledContext", "ZeroPaddedSkip"),
-    *("ChannelNorms", "SelfProduct"),
+    *("ChannelNorms", "SelfProduct", "GroupNormed", "Unpooled", "Unfolded", "EinsumAttention", "Sampled"),
+    *("WrittenSize", "Sliced", "SelectiveKernel", "Transformer", "Tokens", "WindowShift", "Shared", "StripPooled"),
+    *("ChannelStatistics", "DualAttention", "InPlace"),
 ]
 
 
@@ -98,3 +101,45 @@ def test_modules_stay_what_they_were(random_network: Build) -> None:
             assert after.weight.shape == (after.out_channels, after.in_channels // after.groups, *after.kernel_size)
         if isinstance(after, nn.BatchNorm2d):
             assert after.num_features == after.weight.shape[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "reason"),
+    [
+        ("WrittenSize", "blocks.0.a.conv", "written in the network's code at pruning/conftest.py:"),
+        ("Sliced", "blocks.0.a.conv", "picked or moved by a position"),
+        ("ChannelStatistics", "blocks.0.a.conv", "reduced together with other channels"),
+        ("DualAttention", "blocks.0.a.conv", "runs along two axes|normalised together|meets other channels"),
+        ("Transformer", "blocks.0.embed", "normalised together with other channels"),
+        ("Sampled", "blocks.0.offset", "coordinates of grid_sample"),
+        ("SpatialGate", "blocks.0.gate", "spread over all channels"),
+    ],
+)
+def test_frozen_groups_say_why(random_network: Build, name: str, layer: str, reason: str) -> None:
+    coupling = analyse(random_network([name], 0), (torch.randn(2, 3, 8, 8),))
+    group = next(group for group in coupling.groups if layer in group.layers("out"))
+    assert group.frozen is not None
+    assert re.search(reason, group.frozen), group.frozen
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("GroupNormed", "blocks.0.a"),
+        ("Unpooled", "blocks.0.b.conv"),
+        ("Unfolded", "blocks.0.mix"),
+        ("EinsumAttention", "blocks.0.q"),
+        ("SelfProduct", "blocks.0.v"),
+        ("SelectiveKernel", "blocks.0.up"),
+        ("Tokens", "blocks.0.embed"),
+        ("WindowShift", "blocks.0.mix"),
+        ("Shared", "blocks.0.left"),
+        ("StripPooled", "blocks.0.rows"),
+        ("WrittenSize", "blocks.0.free.conv"),
+    ],
+)
+def test_what_can_be_cut_is_not_frozen(random_network: Build, name: str, layer: str) -> None:
+    coupling = analyse(random_network([name], 0), (torch.randn(2, 3, 8, 8),))
+    group = next(group for group in coupling.groups if layer in group.layers("out"))
+    assert group.frozen is None, group.frozen
+    assert group.width > 1
