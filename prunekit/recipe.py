@@ -40,6 +40,8 @@ class DataConfig(Section):
     def _ordered(self) -> Self:
         if self.scale_min > self.scale_max:
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
+        if self.name == "shapes" and (self.root or self.classes):
+            raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
         return self
 
 

@@ -43,7 +43,12 @@ def test_every_command_and_option_in_the_readme_exists() -> None:
 def test_the_file_tree_is_the_repository_s() -> None:
     tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert tree is not None
-    named = [line.split()[0] for line in tree.group(1).splitlines() if line.strip()]
+    room = ""
+    named: list[str] = []
+    for line in tree.group(1).splitlines():
+        name = line.split()[0]
+        named.append(room + name if line.startswith(" ") else name)
+        room = room if line.startswith(" ") else name
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     rooms = {parent.as_posix() + "/" for path in tracked for parent in Path(path).parents if parent != Path()}
     for name in named:

@@ -14,3 +14,4 @@ from prunekit.pruning.surgery import exactness as exactness
 from prunekit.pruning.surgery import masked as masked
 from prunekit.pruning.surgery import prune_ as prune_
 from prunekit.pruning.surgery import pruned as pruned
+from prunekit.pruning.verify import verify as verify

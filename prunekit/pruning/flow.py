@@ -25,7 +25,7 @@ class Vertex:
     detail: str = ""
     """Class and geometry of a layer: "Conv2d 3x3 /2"."""
     widths: str = ""
-    """Channels in and out: "64 > 128"."""
+    """Channels in and out: "64 → 128"."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def flow(module: nn.Module, example_inputs: tuple[Any, ...], coupling: Coupling)
     Layers that only training uses follow at the end, without edges.
     """
     program = _export(module, example_inputs)
-    makers = {slot.parameter for slot in coupling.slots if slot.role == "out"}
-    walk = _Walk(module, makers)
+    makers = tuple(slot.parameter for slot in coupling.slots if slot.role == "out")
+    walk = _Walk(module, frozenset(makers))
     walk.run(program)
     drawn = {vertex.name for vertex in walk.vertices if vertex.kind == "layer"}
-    for name in dict.fromkeys(parameter.rpartition(".")[0] or parameter for parameter in sorted(makers)):
+    for name in dict.fromkeys(parameter.rpartition(".")[0] or parameter for parameter in makers):
         if name not in drawn:
             walk.vertices.append(_layer_vertex(module, name, " (training only)"))
     return Flow(tuple(walk.vertices), tuple(dict.fromkeys(walk.edges)))
@@ -70,7 +70,7 @@ class _Walk:
     """What each node of the graph comes from: a vertex, a parameter on its way to an op, or neither."""
 
     module: nn.Module
-    makers: set[str]
+    makers: frozenset[str]
     vertices: list[Vertex] = field(default_factory=list)
     edges: list[tuple[int, int]] = field(default_factory=list)
     source: dict[Node, int] = field(default_factory=dict)
@@ -78,21 +78,20 @@ class _Walk:
 
     def run(self, program: ExportedProgram) -> None:
         parameters = program.graph_signature.inputs_to_parameters
+        inputs = program.graph_signature.user_inputs
         for node in program.graph_module.graph.nodes:
             if node.op == "placeholder" and node.name in parameters:
                 self.weight[node] = parameters[node.name]
-            elif node.op == "placeholder":
+            elif node.op == "placeholder" and node.name in inputs:
                 self._input(node)
             elif node.op == "call_function":
                 self._call(node)
             elif node.op == "output":
-                sources = self._sources(node)
-                self._add(Vertex("output", "result"), sources)
+                self._add(Vertex("output", "result"), self._sources(node))
 
     def _input(self, node: Node) -> None:
         value = node.meta.get("val")
-        # A placeholder that is neither a parameter nor used as an image is a buffer: no vertex of its own.
-        if isinstance(value, Tensor) and not node.name.startswith(("b_", "c_")):
+        if isinstance(value, Tensor):
             self.source[node] = self._add(Vertex("input", "input", "x".join(str(int(n)) for n in value.shape)), [])
 
     def _call(self, node: Node) -> None:
@@ -139,7 +138,7 @@ def _layer_vertex(module: nn.Module, name: str, note: str = "") -> Vertex:
         return Vertex("layer", name, f"Parameter{note}")
     width_in = getattr(layer, "in_channels", getattr(layer, "in_features", None))
     width_out = getattr(layer, "out_channels", getattr(layer, "out_features", None))
-    widths = f"{width_in} > {width_out}" if isinstance(width_in, int) and isinstance(width_out, int) else ""
+    widths = f"{width_in} → {width_out}" if isinstance(width_in, int) and isinstance(width_out, int) else ""
     return Vertex("layer", name, f"{type(layer).__name__}{_geometry(layer)}{note}", widths)
 
 

@@ -1,15 +1,19 @@
 """Carrying a pruning plan out: slices of parameters and buffers, attributes of modules, and the proof of equality."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
 from prunekit.pruning.plan import Plan, Slice
+
+EXACTNESS = 1e-4
+"""Largest relative difference between a pruned and a masked network in float32 (docs/architecture.md, Contracts)."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -24,25 +28,76 @@ def pruned(module: nn.Module, plan: Plan) -> nn.Module:
     return prune_(copy.deepcopy(module), plan)
 
 
-def prune_(module: nn.Module, plan: Plan) -> nn.Module:
+def prune_(
+    module: nn.Module,
+    plan: Plan,
+    *,
+    optimiser: Optimizer | None = None,
+    example_inputs: tuple[Any, ...] | None = None,
+) -> nn.Module:
     """Prune `module` in place and return it; on an error it is left unchanged.
 
+    Args:
+        module: the network; modules stay what they are, tied parameters stay tied.
+        plan: what to keep.
+        optimiser: keeps its settings and its state for what remains (momenta are cut like their parameters).
+        example_inputs: if given, a cut copy is first proved equal to the masked network on them.
+
     Raises:
-        PruneError: the plan names a parameter the network lacks or one of another size.
+        PruneError: the plan names a parameter the network lacks or one of another size, or the cut is not exact.
     """
     tensors = _tensors(module)
     replaced = _sliced(tensors, plan)
-    for layer in plan.groups:
-        _layer(module, layer)
+    layers = {name: _layer(module, name) for name in plan.groups}
+    if example_inputs is not None:
+        check_exact(module, plan, example_inputs)
     by_identity = {id(tensors[name]): value for name, value in replaced.items()}
     for owner in list(module.modules()):
         _replace(owner, by_identity)
     for name, groups in plan.groups.items():
-        layer = _layer(module, name)
-        setattr(layer, "num_groups" if isinstance(layer, nn.GroupNorm) else "groups", groups)
+        setattr(layers[name], "num_groups" if isinstance(layers[name], nn.GroupNorm) else "groups", groups)
     for owner in module.modules():
         _refresh_attributes(owner)
+    if optimiser is not None:
+        _follow(optimiser, {id(tensors[name]): name for name in replaced}, replaced, plan)
     return module
+
+
+def check_exact(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...], tolerance: float = EXACTNESS) -> float:
+    """Return the exactness of a plan.
+
+    Raises:
+        PruneError: it is above `tolerance`, or not a number.
+    """
+    error = exactness(module, plan, example_inputs)
+    if not error <= tolerance:
+        raise PruneError(
+            f"The cut network differs from the masked one by {error:.1e} of its largest output, more than "
+            f"{tolerance:.0e}. The analysis misread this network; please report its code. Nothing was changed."
+        )
+    return error
+
+
+def _follow(optimiser: Optimizer, names: dict[int, str], replaced: dict[str, Tensor], plan: Plan) -> None:
+    """Put the cut parameters into the optimiser and cut their state where it has the parameter's shape."""
+    rows = {name: [row for row in plan.slices if row.parameter == name] for name in replaced}
+    for group in optimiser.param_groups:
+        for index, old in enumerate(group["params"]):
+            name = names.get(id(old))
+            if name is None:
+                continue
+            group["params"][index] = replaced[name]
+            state = optimiser.state.pop(old, {})
+            optimiser.state[replaced[name]] = {
+                key: _cut(value, rows[name]) if isinstance(value, Tensor) and value.shape == old.shape else value
+                for key, value in state.items()
+            }
+
+
+def _cut(tensor: Tensor, rows: Sequence[Slice]) -> Tensor:
+    for row in rows:
+        tensor = tensor.index_select(row.dim, torch.tensor(row.keep, device=tensor.device))
+    return tensor
 
 
 def masked(module: nn.Module, plan: Plan) -> nn.Module:
@@ -107,8 +162,7 @@ def _sliced(tensors: dict[str, Tensor], plan: Plan) -> dict[str, Tensor]:
     replaced: dict[str, Tensor] = {}
     for row in plan.slices:
         tensor = _checked(tensors, row)
-        keep = torch.tensor(row.keep, device=tensor.device)
-        replaced[row.parameter] = replaced.get(row.parameter, tensor.detach()).index_select(row.dim, keep)
+        replaced[row.parameter] = _cut(replaced.get(row.parameter, tensor.detach()), [row])
     for name, value in replaced.items():
         if isinstance(tensors[name], nn.Parameter):
             replaced[name] = nn.Parameter(value, requires_grad=tensors[name].requires_grad)

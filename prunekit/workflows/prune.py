@@ -13,7 +13,7 @@ from torch import Tensor
 from prunekit.data.dataset import SegmentationDataset
 from prunekit.data.loading import eval_batches
 from prunekit.data.registry import open_dataset
-from prunekit.errors import PruneError, RunError
+from prunekit.errors import RunError
 from prunekit.modelfile import LoadedModel, load_model, save_model
 from prunekit.models.segmenter import Segmenter
 from prunekit.pruning.allocation import uniform_keep
@@ -22,7 +22,8 @@ from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria import Scores, clique_scores, l2_scores, random_scores
 from prunekit.pruning.plan import Plan, make_plan
 from prunekit.pruning.redundancy import collect
-from prunekit.pruning.surgery import exactness, prune_
+from prunekit.pruning.surgery import prune_
+from prunekit.pruning.verify import verify
 from prunekit.recipe import Recipe, Section
 from prunekit.run import RunDirectory, read_json, write_json
 from prunekit.training.device import cpu_threads, resolve_device
@@ -30,8 +31,6 @@ from prunekit.training.evaluate import evaluate
 from prunekit.training.events import Observer
 from prunekit.training.loop import fit
 
-EXACTNESS = 1e-4
-"""Largest relative difference between a pruned and a masked network in float32 (docs/architecture.md, Contracts)."""
 REPORT = "prune.json"
 Stage = Callable[[str], None]
 
@@ -199,7 +198,8 @@ def _cut(
     scores = _scores(segmenter, loaded, coupling, config, job)
     keep = uniform_keep(coupling, config.ratio, config.align, scores)
     plan = make_plan(coupling, keep)
-    error = _proved(segmenter, plan, images_13HW, job)
+    job.stage("Proving that the cut network equals the masked one")
+    error = verify(segmenter.network.eval(), plan, coupling, (images_13HW,))
     prune_(segmenter.network, plan)
     job.stage("Evaluating the network as cut")
     report = _report(coupling, keep, source, error, miou_before, _miou(segmenter, loaded, job))
@@ -246,18 +246,6 @@ def _example(loaded: LoadedModel, job: _Job) -> Tensor:
     """Return one validation image as the network gets it, its size a multiple of the network's stride."""
     batch = next(iter(eval_batches(job.val_set, loaded.contract, batch_size=1)))
     return batch.images_B3HW.to(job.device)
-
-
-def _proved(segmenter: Segmenter, plan: Plan, images_13HW: Tensor, job: _Job) -> float:
-    job.stage("Proving that the cut network equals the masked one")
-    segmenter.eval()
-    error = exactness(segmenter.network, plan, (images_13HW,))
-    if not error <= EXACTNESS:
-        raise PruneError(
-            f"The cut network differs from the masked one by {error:.1e}, more than {EXACTNESS:.0e}. "
-            "The analysis misread this network; please report its code. The run stays as it was."
-        )
-    return error
 
 
 def _miou(segmenter: Segmenter, loaded: LoadedModel, job: _Job) -> float | None:

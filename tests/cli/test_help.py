@@ -6,13 +6,14 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from prunekit_cli import demo, evaluate, export, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, inspect, profile, prune, recipe, train
 from prunekit_cli.main import app
 
 MODULES = {
     "train": train,
     "prune": prune,
     "export": export,
+    "inspect": inspect,
     "profile": profile,
     "eval": evaluate,
     "recipe": recipe,

@@ -30,6 +30,8 @@ def _recipes(draw: st.DrawFn) -> Recipe:
         keys = draw(st.lists(st.sampled_from(sorted(field.annotation.model_fields)), unique=True))
         values[section] = {key: draw(_values(field.annotation, key)) for key in keys}
     data, selection = values["data"], values["selection"]
+    if data.get("root") or data.get("classes"):
+        data["name"] = "folder"  # generated scenes have neither
     for part, low, high in ((data, "scale_min", "scale_max"), (selection, "start", "end")):
         part.pop(low, None)
         if high in part:
@@ -102,3 +104,8 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
         read_recipe(path)
     path.write_text("[train]\nepochs = 7\n")
     assert read_recipe(path, {"train.lr": 0.5}).train.model_dump().items() >= {"epochs": 7, "lr": 0.5}.items()
+
+
+def test_a_folder_beside_the_generated_data_is_refused() -> None:
+    with pytest.raises(ConfigError, match="shapes is generated"):
+        parse_recipe({"data": {"root": "somewhere"}})

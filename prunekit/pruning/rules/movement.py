@@ -88,7 +88,8 @@ def padded(ctx: Interpreter, x: Tensor, pad: Sequence[int], *_: object, **__: ob
         before, after = int(pad[2 * step]), int(pad[2 * step + 1])
         if not (before or after):
             continue
-        if varies(ids, dim):
+        # A single channel does not vary; by torch's convention channels are dimension 1 of a batch.
+        if varies(ids, dim) or (dim == 1 and ids.shape[dim] == 1):
             ctx.assume(ids)
             ids = _pad_with_nothing(ids, dim, before, after)
         else:

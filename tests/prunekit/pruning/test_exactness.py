@@ -1,5 +1,6 @@
 """The exactness contract as a property: a pruned network equals the masked dense one, on drawn networks and plans."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 
@@ -10,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from prunekit.pruning import Coupling, Plan, analyse, exactness, masked, pruned
+from prunekit.pruning import Coupling, Plan, analyse, exactness, masked, pruned, verify
 from prunekit.pruning.plan import make_plan
 
 Build = Callable[[Sequence[str], int], nn.Module]
 TOLERANCE = 1e-4
+# The nightly profile: PRUNEKIT_CASES=2000 pytest tests/prunekit/pruning/test_exactness.py --timeout 7200
+CASES = int(os.environ.get("PRUNEKIT_CASES", "200"))
 SIZES = ((8, 8), (6, 10))
 BLOCK_NAMES = [
     *("Residual", "Projected", "Concat", "Split", "Grouped", "Depthwise", "Transposed", "GroupedTransposed", "Gate"),
@@ -38,13 +41,14 @@ def even_plan(coupling: Coupling) -> Plan:
     return make_plan(coupling, {group.name: list(range(max(1, group.width // 2))) for group in coupling.free})
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(names=st.lists(st.sampled_from(BLOCK_NAMES), min_size=1, max_size=4), seed=st.integers(0, 2**16))
 def test_a_pruned_network_equals_the_masked_dense_one(random_network: Build, names: list[str], seed: int) -> None:
     network = random_network(names, seed)
     coupling = analyse(network, (torch.randn(2, 3, 8, 8),))
     plan, keep = drawn_plan(coupling, seed)
     assert coupling.free, "a random network always has channels to remove"
+    assert verify(network, plan, coupling, (torch.randn(2, 3, 8, 8),)) <= TOLERANCE
     for size in SIZES:
         assert exactness(network, plan, (torch.randn(2, 3, *size),)) <= TOLERANCE
     smaller = pruned(network, plan)

@@ -1,0 +1,82 @@
+"""Is a plan safe for this network? Exactness at two sizes, and the cut network analysed again: the same structure."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from prunekit.errors import PruneError
+from prunekit.pruning.analysis import analyse
+from prunekit.pruning.coupling import Coupling
+from prunekit.pruning.ids import FIXED, NONE
+from prunekit.pruning.plan import Plan
+from prunekit.pruning.surgery import check_exact, pruned
+
+_LARGER = 32  # px; strides of segmentation networks are at most 32
+
+
+def verify(module: nn.Module, plan: Plan, coupling: Coupling, example_inputs: tuple[Any, ...]) -> float:
+    """Prove a plan on copies and return its exactness, the worse of two sizes.
+
+    Args:
+        module: the dense network; stays as it is.
+        plan: made from `coupling`.
+        coupling: the analysis of `module`.
+        example_inputs: positional arguments. Images are tried larger by 32 px too, where the network takes that.
+
+    Raises:
+        PruneError: the cut network is not exact, or couples its channels differently from the dense one.
+    """
+    error = check_exact(module, plan, example_inputs)
+    larger = _larger(example_inputs)
+    if _takes(module, larger):
+        error = max(error, check_exact(module, plan, larger))
+    _check_structure(coupling, plan, analyse(pruned(module, plan), example_inputs))
+    return error
+
+
+def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def grow(value: Tensor) -> Tensor:
+        if value.dim() != 4:
+            return value
+        size = (value.shape[2] + _LARGER, value.shape[3] + _LARGER)
+        return nn.functional.interpolate(value.float(), size, mode="bilinear").to(value.dtype)
+
+    return pytree.tree_map_only(Tensor, grow, inputs)
+
+
+def _takes(module: nn.Module, inputs: tuple[Any, ...]) -> bool:
+    """Tell whether the dense network runs at this size; many are made for one size only."""
+    try:
+        with torch.no_grad():
+            module.eval()(*inputs)
+    except (RuntimeError, ValueError, AssertionError, IndexError):
+        return False
+    return True
+
+
+def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:
+    """Compare slot by slot: channels that went together still do, and those that did not still do not."""
+    kept = {(row.parameter, row.dim): np.asarray(row.keep) for row in plan.slices}
+    found = {(slot.parameter, slot.dim): slot.labels for slot in again.slots}
+    free = {int(label) for group in coupling.free for label in group.units}
+    forward: dict[int, int] = {}
+    for slot in coupling.slots:
+        key = (slot.parameter, slot.dim)
+        labels = slot.labels[kept[key]] if key in kept else slot.labels
+        if key not in found or len(found[key]) != len(labels):
+            raise PruneError(_DIFFERS.format(slot.parameter))
+        for old, new in zip(labels.tolist(), found[key].tolist(), strict=True):
+            # A layer left with one channel looks like a constant to the second analysis: it says less, not otherwise.
+            if old in free and new not in (NONE, FIXED) and forward.setdefault(old, new) != new:
+                raise PruneError(_DIFFERS.format(slot.parameter))
+    if len(set(forward.values())) != len(forward):
+        raise PruneError(_DIFFERS.format("its channels"))
+
+
+_DIFFERS = (
+    "The cut network couples {} differently from the dense one: it picks channels by positions written in its code. "
+    "Nothing was changed. Please report the network's code."
+)

@@ -1,0 +1,103 @@
+"""In place: the optimiser follows, a failed proof changes nothing, a structure that moved is refused."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import PruneError
+from prunekit.pruning import Plan, analyse, prune_, pruned, uniform_plan, verify
+from prunekit.pruning.plan import Slice
+
+Build = Callable[[Sequence[str], int], nn.Module]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_the_optimiser_goes_on_where_it_was(random_network: Build, kind: type[torch.optim.Optimizer]) -> None:
+    network = random_network(["Residual", "Grouped"], 0)
+    images = torch.randn(2, 3, 8, 8)
+    options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    optimiser = kind(network.parameters(), lr=0.01, **options)  # type: ignore[call-arg]
+    network(images).square().mean().backward()
+    optimiser.step()
+    momenta = {name: optimiser.state[p] for name, p in network.named_parameters()}
+    plan = uniform_plan(analyse(network, (images,)), 0.4)
+    prune_(network, plan, optimiser=optimiser)
+    cut = {row.parameter: row for row in plan.slices}
+    for name, parameter in network.named_parameters():
+        assert any(parameter is p for group in optimiser.param_groups for p in group["params"]), name
+        for value in optimiser.state[parameter].values():
+            if value.dim():
+                assert value.shape == parameter.shape
+        if name in cut and sum(row.parameter == name for row in plan.slices) == 1:
+            key = "momentum_buffer" if kind is torch.optim.SGD else "exp_avg"
+            expected = momenta[name][key].index_select(cut[name].dim, torch.tensor(cut[name].keep))
+            assert torch.equal(optimiser.state[parameter][key], expected)
+    network(images).square().mean().backward()
+    optimiser.step()
+
+
+def test_a_plan_that_is_not_exact_changes_nothing(random_network: Build) -> None:
+    network = random_network(["Residual"], 0)
+    images = torch.randn(2, 3, 8, 8)
+    plan = uniform_plan(analyse(network, (images,)), 0.5)
+    shifted = tuple(
+        Slice(row.parameter, row.dim, row.width, tuple(range(row.width - len(row.keep), row.width)))
+        if row.parameter == "classifier.weight"
+        else row
+        for row in plan.slices
+    )
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(PruneError, match="differs from the masked one"):
+        prune_(network, Plan(shifted, plan.groups), example_inputs=(images,))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_tied_weights_stay_tied(random_network: Build) -> None:
+    network = random_network(["Shared"], 0)
+    smaller = pruned(network, uniform_plan(analyse(network, (torch.randn(2, 3, 8, 8),)), 0.4))
+    block = smaller.get_submodule("blocks.0")
+    assert block.left.weight is block.right.weight
+    assert block.left.weight.shape[0] < 5 or block.left.weight.shape[1] < 4
+
+
+class TrainingHead(nn.Module):
+    """An auxiliary head that only training uses, as real-time networks have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.aux = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = torch.relu(self.stem(images))
+        return (self.head(x), self.aux(x)) if self.training else self.head(x)
+
+
+def test_heads_that_only_training_uses_are_cut_too() -> None:
+    network = TrainingHead()
+    images = torch.randn(2, 3, 8, 8)
+    smaller = pruned(network, uniform_plan(analyse(network, (images,)), 0.5)).train()
+    main, aux = smaller(images)
+    assert main.shape == aux.shape == (2, 4, 8, 8)
+    assert smaller.aux.in_channels == smaller.stem.out_channels < 8
+
+
+def test_verify_accepts_a_good_plan_and_sees_a_wrong_structure(random_network: Build) -> None:
+    network = random_network(["Concat", "Residual"], 0)
+    images = torch.randn(2, 3, 8, 8)
+    coupling = analyse(network, (images,))
+    assert verify(network, uniform_plan(coupling, 0.5), coupling, (images,)) <= 1e-4
+    other = analyse(random_network(["Residual", "Concat"], 0), (images,))
+    with pytest.raises(PruneError):
+        verify(network, uniform_plan(other, 0.5), other, (images,))
+
+
+def test_a_network_that_cannot_be_exported_gives_one_error() -> None:
+    class DataDependent(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images if bool(images.sum() > 0) else -images
+
+    with pytest.raises(PruneError, match=r"torch.export cannot trace DataDependent: .*") as caught:
+        analyse(DataDependent(), (torch.randn(1, 3, 4, 4),))
+    assert "\n" not in str(caught.value)
