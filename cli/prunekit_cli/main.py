@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prunekit_cli import demo, evaluate, export, output, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, inspect, output, profile, prune, recipe, train
 from prunekit_runtime.errors import PrunekitError
 
 # What a user's path can cause; any other OSError is a bug of ours and keeps its traceback.
@@ -58,6 +58,7 @@ for _name, _module in {
     "train": train,
     "prune": prune,
     "export": export,
+    "inspect": inspect,
     "profile": profile,
     "eval": evaluate,
     "recipe": recipe,
