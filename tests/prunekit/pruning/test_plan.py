@@ -1,6 +1,7 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,3 +92,15 @@ def test_composed_plans_prune_twice(random_network: Build) -> None:
     both = first.then(second)
     torch.testing.assert_close(pruned(network, both)(images), pruned(once, second)(images))
     assert Plan.from_json(both.to_json()) == both
+
+
+def test_the_five_lines_of_the_readme_prune_a_module() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line and not line.startswith(("import", "from"))]) <= 5
+    layers = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 96, 3, padding=1), nn.ReLU()]
+    names: dict[str, object] = {"model": nn.Sequential(*layers, nn.Conv2d(96, 4, 1)).eval()}
+    exec(compile(code, "README.md", "exec"), names)
+    smaller = names["smaller"]
+    assert isinstance(smaller, nn.Module)
+    assert sum(p.numel() for p in smaller.parameters()) < 40_000
