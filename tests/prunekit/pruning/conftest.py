@@ -384,6 +384,65 @@ class InPlace(nn.Module):
         return self.c(y)
 
 
+class RmsNormed(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.norm, self.up, self.down = nn.Linear(c, 6), nn.RMSNorm(6), nn.Linear(6, 12), nn.Linear(12, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x.permute(0, 2, 3, 1))
+        return (y + self.down(F.silu(self.up(self.norm(y))))).permute(0, 3, 1, 2)
+
+
+class Volume(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv3d(c, 7, (1, 3, 3), padding=(0, 1, 1)), nn.BatchNorm3d(7), ConvBn(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = self.norm(self.a(torch.stack([x, x.flip(2)], dim=2)))
+        return self.b(frames.amax(dim=2))
+
+
+class UnknownOp(nn.Module):
+    """No rule knows a Fourier transform: what it touches stays, what comes before and after can go."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = ConvBn(c, 6), ConvBn(6, 5), ConvBn(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.relu(self.b(torch.fft.fft2(self.a(x)).abs())))
+
+
+class Unshuffled(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = ConvBn(c, 3), ConvBn(12, 8), ConvBn(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.b(F.pixel_unshuffle(self.a(x), 2))
+        return self.c(F.interpolate(y, scale_factor=2, mode="nearest"))
+
+
+class RelativeBias(nn.Module):
+    """Attention with a learnt bias looked up by relative position, as windows have."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(c, 24), nn.Linear(8, 6)
+        self.table = nn.Parameter(torch.randn(9, 2))
+        self.register_buffer("index", torch.arange(64 * 64).reshape(64, 64) % 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        index = self.index[: h * w, : h * w]
+        bias = self.table[index.reshape(-1)].view(h * w, h * w, -1).permute(2, 0, 1)
+        weights = (q @ k.transpose(-2, -1) + bias).softmax(dim=-1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(n, -1, h, w)
+
+
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     cls.__name__: cls
     for cls in (
@@ -391,6 +450,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
         Shuffle, PixelShuffled, PerPixelLinear, Slopes, PooledContext, ZeroPaddedSkip, ChannelNorms, SelfProduct,
         GroupNormed, Unpooled, Unfolded, EinsumAttention, Sampled, WrittenSize, Sliced, SelectiveKernel, Transformer,
         Tokens, WindowShift, Shared, StripPooled, ChannelStatistics, DualAttention, InPlace,
+        RmsNormed, Volume, UnknownOp, Unshuffled, RelativeBias,
     )
 }  # fmt: skip
 

@@ -25,6 +25,7 @@ BLOCK_NAMES = [
     *("ChannelNorms", "SelfProduct", "GroupNormed", "Unpooled", "Unfolded", "EinsumAttention", "Sampled"),
     *("WrittenSize", "Sliced", "SelectiveKernel", "Transformer", "Tokens", "WindowShift", "Shared", "StripPooled"),
     *("ChannelStatistics", "DualAttention", "InPlace"),
+    *("RmsNormed", "Volume", "UnknownOp", "Unshuffled", "RelativeBias"),
 ]
 
 
@@ -116,6 +117,8 @@ def test_modules_stay_what_they_were(random_network: Build) -> None:
         ("DualAttention", "blocks.0.a.conv", "runs along two axes|normalised together|meets other channels"),
         ("Transformer", "blocks.0.embed", "normalised together with other channels"),
         ("Sampled", "blocks.0.offset", "coordinates of grid_sample"),
+        ("UnknownOp", "blocks.0.a.conv", "used by fft_fft2, which the analysis does not know"),
+        ("RmsNormed", "blocks.0.a", "normalised together"),
         ("SpatialGate", "blocks.0.gate", "spread over all channels"),
     ],
 )
@@ -140,6 +143,11 @@ def test_frozen_groups_say_why(random_network: Build, name: str, layer: str, rea
         ("Shared", "blocks.0.left"),
         ("StripPooled", "blocks.0.rows"),
         ("WrittenSize", "blocks.0.free.conv"),
+        ("RmsNormed", "blocks.0.up"),
+        ("Volume", "blocks.0.a"),
+        ("UnknownOp", "blocks.0.b.conv"),
+        ("Unshuffled", "blocks.0.a.conv"),
+        ("RelativeBias", "blocks.0.qkv"),
     ],
 )
 def test_what_can_be_cut_is_not_frozen(random_network: Build, name: str, layer: str) -> None:
