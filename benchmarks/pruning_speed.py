@@ -47,6 +47,7 @@ def main() -> None:
 def _networks() -> dict[str, nn.Module]:
     return {
         "torchvision deeplabv3_resnet50": segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None).eval(),
+        "torchvision deeplabv3_resnet101": segmentation.deeplabv3_resnet101(weights=None, weights_backbone=None).eval(),
         "torchvision lraspp_mobilenet_v3_large": segmentation.lraspp_mobilenet_v3_large(
             weights=None, weights_backbone=None
         ).eval(),

@@ -90,12 +90,12 @@ def _components(count: int, edges: Iterable[IntArray]) -> IntArray:
 
 def nothing(shape: Sequence[int]) -> Tensor:
     """Return ids of values that belong to no channel."""
-    return torch.full((1,), NONE, dtype=torch.int32).expand(tuple(shape))
+    return torch.full((), NONE, dtype=torch.int32).expand(tuple(shape))
 
 
 def fixed(shape: Sequence[int]) -> Tensor:
     """Return ids of values that can never be removed."""
-    return torch.full((1,), FIXED, dtype=torch.int32).expand(tuple(shape))
+    return torch.full((), FIXED, dtype=torch.int32).expand(tuple(shape))
 
 
 def is_nothing(ids: Tensor) -> bool:

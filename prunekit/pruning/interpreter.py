@@ -122,6 +122,8 @@ class Interpreter:
     def _unknown(self, name: str, node: Node, args: Any, kwargs: Any) -> object:
         if not self._carries_channels(args, kwargs) and not _touches_weights(args, kwargs):
             return _none_like(node)
+        if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(node.meta.get("val"))):
+            return None  # an assertion makes nothing
         for leaf in pytree.tree_leaves((args, kwargs)):
             if isinstance(leaf, (Tensor, Weight)):
                 self.space.freeze(self.ids_of(leaf), f"used by {name}, which the analysis does not know")

@@ -1,5 +1,8 @@
 """Rules for data movement: run on the ids themselves, with a look at what is split or picked."""
 
+import itertools
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,38 +117,44 @@ def _block(ids: Tensor, dim: int, length: int) -> Tensor:
 def viewed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
     """View, reshape, flatten, unflatten: a channel dimension that is split keeps the same positions in every part."""
     ids = ctx.ids_of(x)
-    for outs, before in _blocks(tuple(ids.shape), ctx.shape):
-        ins = [d for d in before if ids.shape[d] > 1]
-        parts = [ctx.shape[d] for d in outs if ctx.shape[d] > 1]
-        if len(parts) > 1 and any(varies(ids, d) for d in ins):
-            ids = _tie_split(ctx, ids, ins, parts)
+    for outs, ins in _blocks(tuple(ids.shape), ctx.shape):
+        if len(outs) > 1 and any(varies(ids, d) for d in ins):
+            ids = _split(ctx, ids, ins, [ctx.shape[d] for d in outs])
     return compress(ids.reshape(ctx.shape))
 
 
-def _tie_split(ctx: Interpreter, ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> Tensor:
-    if len(ins) > 1:
-        if not _merges_only(ids, ins, parts):
-            ctx.space.freeze(ids, "is rearranged in a way that mixes channels and places")
+def _split(ctx: Interpreter, ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> Tensor:
+    """Handle one part of a view that makes several dimensions of some, channels among them."""
+    ids = ctx.resolved(ids)
+    varying = [d for d in ins if varies(ids, d)]
+    if len(varying) != 1:
+        ctx.space.freeze(ids, "is rearranged in a way that mixes channels and places")
         return ids
     ctx.assume(ids)
-    dim = ins[0]
-    split = ids.unflatten(dim, tuple(parts))
-    for offset in range(len(parts) - 1):
-        first = split.narrow(dim + offset, 0, 1).expand_as(split)
+    inner = math.prod(ids.shape[d] for d in ins if d > varying[0])
+    if not _cuts_through(inner, inner * ids.shape[varying[0]], parts):
+        return ids
+    if any(ids.shape[d] > 1 for d in ins if d != varying[0]):
+        ctx.space.freeze(ids, "is rearranged in a way that mixes channels and places")
+        return ids
+    return _tie_parts(ctx, ids, varying[0], [part for part in parts if part > 1])
+
+
+def _cuts_through(low: int, high: int, parts: Sequence[int]) -> bool:
+    """Tell whether a border between two new dimensions lies inside the channels, which fill strides low to high."""
+    borders = itertools.accumulate(reversed(parts), operator.mul)
+    return any(low < border < high for border in borders)
+
+
+def _tie_parts(ctx: Interpreter, ids: Tensor, dim: int, parts: Sequence[int]) -> Tensor:
+    """Tie the same positions of every part; a part that repeats one channel needs no tie."""
+    split = compress(ids.unflatten(dim, tuple(parts)))
+    moving = [d for d in range(dim, dim + len(parts)) if varies(split, d)]
+    for d in moving[:-1]:
+        first = split.narrow(d, 0, 1).expand_as(split)
         ctx.space.unite(first, split)
         split = first
     return split.reshape(ids.shape)
-
-
-def _merges_only(ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> bool:
-    """Tell whether a many-to-many view leaves the one varying dimension whole."""
-    varying = [d for d in ins if varies(ids, d)]
-    return (
-        len(varying) == 1
-        and ids.shape[varying[0]] in parts
-        and ids.shape[varying[0]] == parts[0]
-        and varying[0] == ins[0]
-    )
 
 
 def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

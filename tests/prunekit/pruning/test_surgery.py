@@ -101,3 +101,12 @@ def test_a_network_that_cannot_be_exported_gives_one_error() -> None:
     with pytest.raises(PruneError, match=r"torch.export cannot trace DataDependent: .*") as caught:
         analyse(DataDependent(), (torch.randn(1, 3, 4, 4),))
     assert "\n" not in str(caught.value)
+
+
+def test_parameters_that_nothing_uses_stay_as_they_are() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1))
+    network[0].register_module("never", nn.Conv2d(8, 8, 1))
+    coupling = analyse(network, (torch.zeros(2, 3, 8, 8),))
+    assert set(coupling.unseen) == {"0.never.weight", "0.never.bias"}
+    smaller = pruned(network, uniform_plan(coupling, 0.5))
+    assert smaller.get_parameter("0.never.weight").shape == (8, 8, 1, 1)
