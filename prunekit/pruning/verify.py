@@ -62,6 +62,8 @@ def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:
     kept = {(row.parameter, row.dim): np.asarray(row.keep) for row in plan.slices}
     found = {(slot.parameter, slot.dim): slot.labels for slot in again.slots}
     free = {int(label) for group in coupling.free for label in group.units}
+    # A layer left with one channel looks like a constant to the second analysis: it says less of it, not otherwise.
+    stuck = {NONE, FIXED, *(int(label) for group in again.groups if group.frozen for label in group.units)}
     forward: dict[int, int] = {}
     for slot in coupling.slots:
         key = (slot.parameter, slot.dim)
@@ -69,8 +71,7 @@ def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:
         if key not in found or len(found[key]) != len(labels):
             raise PruneError(_DIFFERS.format(slot.parameter))
         for old, new in zip(labels.tolist(), found[key].tolist(), strict=True):
-            # A layer left with one channel looks like a constant to the second analysis: it says less, not otherwise.
-            if old in free and new not in (NONE, FIXED) and forward.setdefault(old, new) != new:
+            if old in free and new not in stuck and forward.setdefault(old, new) != new:
                 raise PruneError(_DIFFERS.format(slot.parameter))
     if len(set(forward.values())) != len(forward):
         raise PruneError(_DIFFERS.format("its channels"))

@@ -38,7 +38,11 @@ def test_debug_keeps_the_traceback(invoke, monkeypatch):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    code = "from prunekit_cli.main import main; main()"
+    # A background job of a shell is started with the interrupt ignored, and Python leaves it so.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from prunekit_cli.main import main; main()"
+    )
     settings = ["data.height=32", "data.width=48", "data.train_images=8", "data.val_images=2", "train.threads=1"]
     arguments = ["train", "--epochs", "5000", "--batch-size", "4", *(f"--set={setting}" for setting in settings)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -54,7 +58,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     while not (tmp_path / "runs/0001-train/state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "prunekit train --resume runs/0001-train" in errors
     assert "Traceback" not in errors

@@ -432,12 +432,12 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.qkv, self.out = nn.Linear(c, 24), nn.Linear(8, 6)
         self.table = nn.Parameter(torch.randn(9, 2))
-        self.register_buffer("index", torch.arange(64 * 64).reshape(64, 64) % 9)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
         q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        index = self.index[: h * w, : h * w]
+        places = torch.arange(h * w, device=x.device)
+        index = (places[:, None] - places[None, :]).abs() % 9
         bias = self.table[index.reshape(-1)].view(h * w, h * w, -1).permute(2, 0, 1)
         weights = (q @ k.transpose(-2, -1) + bias).softmax(dim=-1)
         return self.out((weights @ v).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(n, -1, h, w)

@@ -12,7 +12,8 @@ from prunekit.run import RunDirectory
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell is started with it ignored
 from pathlib import Path
 from prunekit.run import RunDirectory
 from prunekit.training.events import Silent
