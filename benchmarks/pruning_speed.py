@@ -6,9 +6,13 @@ prints the table of docs/results/pruning_speed.md. Each figure is the median of 
 not count; the spread is the fastest and the slowest.
 """
 
+import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
 import torch
 from torch import nn
@@ -19,6 +23,15 @@ from prunekit.pruning import analyse, uniform_plan
 from prunekit.pruning.clique import greedy
 
 RUNS = 5
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
+    "torchvision deeplabv3_resnet50": partial(segmentation.deeplabv3_resnet50, weights=None, weights_backbone=None),
+    "torchvision deeplabv3_resnet101": partial(segmentation.deeplabv3_resnet101, weights=None, weights_backbone=None),
+    "torchvision lraspp_mobilenet_v3_large": partial(
+        segmentation.lraspp_mobilenet_v3_large, weights=None, weights_backbone=None
+    ),
+    "smp Unet, resnet18": lambda: build("smp:Unet?encoder=resnet18", num_classes=19).network,
+    "street_net": lambda: build("python:prunekit.models.street:street_net", num_classes=19).network,
+}
 
 
 def main() -> None:
@@ -35,25 +48,27 @@ def main() -> None:
         half_CC = torch.rand(channels, channels, generator=torch.Generator().manual_seed(0))
         print(f"| {channels} | {_timed(lambda half_CC=half_CC: greedy(half_CC + half_CC.T, len(half_CC) // 2))} |")
     print("\n## Coupling analysis at 512x512 and a plan for half of the MACs\n")
-    print("| network | parameters | groups | analysis [ms] | plan [ms] |\n| --- | --- | --- | --- | --- |")
-    for name, network in _networks().items():
-        images_13HW = torch.zeros(1, 3, 512, 512)
+    print("Memory: what the first analysis adds to the peak of a fresh process, exporting included.\n")
+    print(
+        "| network | parameters | groups | analysis [ms] | plan [ms] | memory [MiB] |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for name, build_network in NETWORKS.items():
+        network, images_13HW = build_network().eval(), torch.zeros(1, 3, 512, 512)
         coupling = analyse(network, (images_13HW,))
         analysis = _timed(lambda network=network, images=images_13HW: analyse(network, (images,)))
         plan = _timed(lambda coupling=coupling: uniform_plan(coupling, 0.5, align=8))
-        print(f"| {name} | {coupling.params() / 1e6:.1f} M | {len(coupling.groups)} | {analysis} | {plan} |")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            added_mib = pool.submit(_memory_mib, name).result()
+        size = f"{coupling.params() / 1e6:.1f} M"
+        print(f"| {name} | {size} | {len(coupling.groups)} | {analysis} | {plan} | {added_mib:.0f} |")
 
 
-def _networks() -> dict[str, nn.Module]:
-    return {
-        "torchvision deeplabv3_resnet50": segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None).eval(),
-        "torchvision deeplabv3_resnet101": segmentation.deeplabv3_resnet101(weights=None, weights_backbone=None).eval(),
-        "torchvision lraspp_mobilenet_v3_large": segmentation.lraspp_mobilenet_v3_large(
-            weights=None, weights_backbone=None
-        ).eval(),
-        "smp Unet, resnet18": build("smp:Unet?encoder=resnet18", num_classes=19).network.eval(),
-        "street_net": build("python:prunekit.models.street:street_net", num_classes=19).network.eval(),
-    }
+def _memory_mib(name: str) -> float:
+    network, images_13HW = NETWORKS[name]().eval(), torch.zeros(1, 3, 512, 512)
+    analyse(nn.Conv2d(3, 4, 1), (images_13HW,))  # loads the exporter
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    analyse(network, (images_13HW,))
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
 
 
 def _timed(run: Callable[[], object]) -> str:

@@ -1,10 +1,12 @@
 """In place: the optimiser follows, a failed proof changes nothing, a structure that moved is refused."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from prunekit.errors import PruneError
 from prunekit.pruning import Plan, analyse, prune_, pruned, uniform_plan, verify
@@ -110,3 +112,40 @@ def test_parameters_that_nothing_uses_stay_as_they_are() -> None:
     assert set(coupling.unseen) == {"0.never.weight", "0.never.bias"}
     smaller = pruned(network, uniform_plan(coupling, 0.5))
     assert smaller.get_parameter("0.never.weight").shape == (8, 8, 1, 1)
+
+
+def test_parametrised_layers_stay_and_their_neighbours_are_cut() -> None:
+    """Weight and spectral norm compute their weight on the way: cutting the raw tensors would change what they mean."""
+    convolutions = [nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 12, 1), nn.Conv2d(12, 6, 1)]
+    weight_norm(convolutions[0])
+    spectral_norm(convolutions[1])
+    network = nn.Sequential(*convolutions, nn.Conv2d(6, 4, 1)).eval()
+    images = torch.randn(2, 3, 8, 8)
+    coupling = analyse(network, (images,))
+    plan = uniform_plan(coupling, 0.3)
+    smaller = prune_(copy.deepcopy(network), plan, example_inputs=(images,))
+    assert {type(layer) for layer in smaller} == {type(layer) for layer in network}
+    assert smaller[3].out_channels < 6
+    assert smaller[0].weight.shape == network[0].weight.shape
+
+
+class Computed(nn.Module):
+    """addmm and baddbmm with learnt operands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.back = nn.Conv2d(3, 8, 1), nn.Conv2d(6, 4, 1)
+        self.weight, self.bias = nn.Parameter(torch.randn(8, 6)), nn.Parameter(torch.randn(6))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.embed(images).flatten(2).transpose(1, 2)
+        y = torch.baddbmm(self.bias.expand(len(x), 1, 6), x, self.weight.expand(len(x), -1, -1))
+        z = torch.addmm(self.bias, x.reshape(-1, x.shape[2]), self.weight).view_as(y)
+        return self.back((y + z).transpose(1, 2).unflatten(2, images.shape[2:]))
+
+
+def test_sums_with_products_follow_their_operands() -> None:
+    network, images = Computed(), torch.randn(2, 3, 4, 4)
+    coupling = analyse(network, (images,))
+    assert "embed" in {group.name for group in coupling.free}
+    assert verify(network, uniform_plan(coupling, 0.5), coupling, (images,)) <= 1e-4
