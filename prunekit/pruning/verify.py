@@ -1,5 +1,6 @@
 """Is a plan safe for this network? Exactness at two sizes, and the cut network analysed again: the same structure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.utils import _pytree as pytree
 from prunekit.errors import PruneError
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.ids import FIXED, NONE
+from prunekit.pruning.ids import FIXED, NONE, IntArray
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import check_exact, pruned
 
@@ -60,21 +61,33 @@ def _takes(module: nn.Module, inputs: tuple[Any, ...]) -> bool:
 def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:
     """Compare slot by slot: channels that went together still do, and those that did not still do not."""
     kept = {(row.parameter, row.dim): np.asarray(row.keep) for row in plan.slices}
-    found = {(slot.parameter, slot.dim): slot.labels for slot in again.slots}
-    free = {int(label) for group in coupling.free for label in group.units}
-    # A layer left with one channel looks like a constant to the second analysis: it says less of it, not otherwise.
+    before = {(slot.parameter, slot.dim): slot.labels for slot in coupling.slots}
+    cut = {key: labels[kept[key]] if key in kept else labels for key, labels in before.items()}
+    after = {(slot.parameter, slot.dim): slot.labels for slot in again.slots}
+    compared = _comparable(coupling, cut)
     stuck = {NONE, FIXED, *(int(label) for group in again.groups if group.frozen for label in group.units)}
     forward: dict[int, int] = {}
-    for slot in coupling.slots:
-        key = (slot.parameter, slot.dim)
-        labels = slot.labels[kept[key]] if key in kept else slot.labels
-        if key not in found or len(found[key]) != len(labels):
-            raise PruneError(_DIFFERS.format(slot.parameter))
-        for old, new in zip(labels.tolist(), found[key].tolist(), strict=True):
-            if old in free and new not in stuck and forward.setdefault(old, new) != new:
-                raise PruneError(_DIFFERS.format(slot.parameter))
+    for key, labels in cut.items():
+        if key not in after and len(labels) == 1:
+            continue  # one slope of a PReLU is one for all channels
+        if key not in after or len(after[key]) != len(labels):
+            raise PruneError(_DIFFERS.format(key[0]))
+        for old, new in zip(labels.tolist(), after[key].tolist(), strict=True):
+            if old in compared and new not in stuck and forward.setdefault(old, new) != new:
+                raise PruneError(_DIFFERS.format(key[0]))
     if len(set(forward.values())) != len(forward):
         raise PruneError(_DIFFERS.format("its channels"))
+
+
+def _comparable(coupling: Coupling, cut: Mapping[tuple[str, int], IntArray]) -> set[int]:
+    """Return the labels of groups that keep several channels.
+
+    A single one looks like a constant, and a depthwise convolution of one channel like a plain one: of those the second
+    analysis says less, or something else that is true as well.
+    """
+    left = {int(label) for labels in cut.values() for label in labels}
+    groups = [[int(label) for label in group.units if int(label) in left] for group in coupling.free]
+    return {label for labels in groups if len(labels) > 1 for label in labels}
 
 
 _DIFFERS = (
