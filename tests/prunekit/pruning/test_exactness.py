@@ -16,7 +16,7 @@ from prunekit.pruning.plan import make_plan
 
 Build = Callable[[Sequence[str], int], nn.Module]
 TOLERANCE = 1e-4
-# The nightly profile: PRUNEKIT_CASES=2000 pytest tests/prunekit/pruning/test_exactness.py --timeout 7200
+# The nightly profile: PRUNEKIT_CASES=2000 pytest tests/prunekit/pruning/test_exactness.py
 CASES = int(os.environ.get("PRUNEKIT_CASES", "200"))
 SIZES = ((8, 8), (6, 10))
 BLOCK_NAMES = [
@@ -42,6 +42,8 @@ def even_plan(coupling: Coupling) -> Plan:
     return make_plan(coupling, {group.name: list(range(max(1, group.width // 2))) for group in coupling.free})
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(6 * max(CASES, 100))  # s; a case takes about one on a quiet core
 @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(names=st.lists(st.sampled_from(BLOCK_NAMES), min_size=1, max_size=4), seed=st.integers(0, 2**16))
 def test_a_pruned_network_equals_the_masked_dense_one(random_network: Build, names: list[str], seed: int) -> None:
