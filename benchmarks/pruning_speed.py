@@ -6,13 +6,13 @@ prints the table of docs/results/pruning_speed.md. Each figure is the median of 
 not count; the spread is the fastest and the slowest.
 """
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -46,7 +46,8 @@ def main() -> None:
     print("| C | time [ms] |\n| --- | --- |")
     for channels in (64, 256, 512, 1024, 2048):
         half_CC = torch.rand(channels, channels, generator=torch.Generator().manual_seed(0))
-        print(f"| {channels} | {_timed(lambda half_CC=half_CC: greedy(half_CC + half_CC.T, len(half_CC) // 2))} |")
+        redundancy_CC = half_CC + half_CC.T
+        print(f"| {channels} | {_timed(lambda matrix=redundancy_CC: greedy(matrix, len(matrix) // 2))} |")
     print("\n## Coupling analysis at 512x512 and a plan for half of the MACs\n")
     print("Memory: what the first analysis adds to the peak of a fresh process, exporting included.\n")
     print(
@@ -66,9 +67,15 @@ def main() -> None:
 def _memory_mib(name: str) -> float:
     network, images_13HW = NETWORKS[name]().eval(), torch.zeros(1, 3, 512, 512)
     analyse(nn.Conv2d(3, 4, 1), (images_13HW,))  # loads the exporter
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew at what is resident now
+    before_kib = _status_kib("VmHWM")
     analyse(network, (images_13HW,))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+    return (_status_kib("VmHWM") - before_kib) / 1024
+
+
+def _status_kib(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def _timed(run: Callable[[], object]) -> str:

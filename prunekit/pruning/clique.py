@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 
-def greedy_order(redundancy_CC: Tensor) -> npt.NDArray[np.int64]:
-    """Return all channels in the order of removal, the most redundant first.
+def greedy_order(redundancy_CC: Tensor, removals: int | None = None) -> npt.NDArray[np.int64]:
+    """Return channels in the order of removal, the most redundant first.
 
     The degree of a channel is the sum of its redundancy with the channels that remain; each removal subtracts one row,
-    so the whole order costs C row subtractions. Degrees are kept in float64: float32 degrees drift over 2,048 removals.
+    so R removals cost R row subtractions. Degrees are kept in float64: float32 degrees drift over 2,048 removals.
 
     Args:
         redundancy_CC: symmetric redundancy; the sign and the diagonal are ignored.
+        removals: how many to return; None orders all C.
     """
-    weights = redundancy_CC.detach().abs().to("cpu", torch.float32).numpy().copy()
+    weights = redundancy_CC.detach().to("cpu", torch.float32).abs().numpy()  # abs makes the copy that is written to
     np.fill_diagonal(weights, 0.0)
     degree = weights.sum(axis=1, dtype=np.float64)
-    order = np.empty(len(degree), dtype=np.int64)
-    for step in range(len(degree)):
+    order = np.empty(len(degree) if removals is None else removals, dtype=np.int64)
+    for step in range(len(order)):
         worst = int(degree.argmax())
         order[step] = worst
         degree -= weights[worst]
@@ -41,4 +42,6 @@ def greedy(redundancy_CC: Tensor, keep: int) -> Tensor:
     channels = redundancy_CC.shape[0]
     if not 1 <= keep <= channels:
         raise ValueError(f"keep must be in 1..{channels}, got {keep}")
-    return torch.from_numpy(np.sort(greedy_order(redundancy_CC)[channels - keep :]))
+    kept = np.ones(channels, dtype=bool)
+    kept[greedy_order(redundancy_CC, channels - keep)] = False
+    return torch.from_numpy(kept.nonzero()[0])
