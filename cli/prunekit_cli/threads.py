@@ -6,7 +6,7 @@ import os
 def wait_patiently() -> None:
     """Let idle OpenMP threads sleep instead of spinning; a user's own OMP_WAIT_POLICY stays.
 
-    Where another process wants a core too, spinning threads hold up the one they wait for: measured here, a training
-    step on two shared cores took 0.4 s instead of 2 to 5 s. Works only before torch is imported.
+    Where another process wants a core too, spinning threads hold up the one they wait for. Works only before torch is
+    imported.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

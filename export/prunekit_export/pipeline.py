@@ -138,6 +138,26 @@ def export_run(
     _write_json(out_dir / "preprocessing.json", contract.to_json())
     _write_json(out_dir / "classes.json", classes)
     _write_json(out_dir / "parity.json", _parity_json(full_parity, half))
+    return _summary(out_dir, precision, full, full_parity, half, engine)
+
+
+@dataclass(frozen=True)
+class _Half:
+    """What the fp16 step gives."""
+
+    onnx: ExportReport
+    parity: ParityReport
+    ranges: RangeReport
+
+
+def _summary(
+    out_dir: Path,
+    precision: Precision,
+    full: ExportReport,
+    full_parity: ParityReport,
+    half: _Half | None,
+    engine: EngineReport | None,
+) -> ExportSummary:
     return ExportSummary(
         out_dir=out_dir,
         precision=precision,
@@ -149,15 +169,6 @@ def export_run(
         engine=engine,
         files=_files(out_dir, half, engine),
     )
-
-
-@dataclass(frozen=True)
-class _Half:
-    """What the fp16 step gives."""
-
-    onnx: ExportReport
-    parity: ParityReport
-    ranges: RangeReport
 
 
 def _write_fp32(job: _Job) -> tuple[ExportReport, ParityReport]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
 
-# 1,024 random positions choose 86-97 % of the channels that all positions choose (measured on DeepLabV3-ResNet50).
+# Places sampled of each batch: the maps of shallow layers have far more than a C x C moment needs.
 POSITIONS = 1024
 
 

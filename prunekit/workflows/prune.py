@@ -272,12 +272,18 @@ def _report(
         params_after=coupling.params(keep),
         ratio_realised=1 - after / before,
         layers=_layers(coupling, keep),
-        frozen=tuple((group.name, group.frozen) for group in coupling.groups if group.frozen is not None),
+        frozen=_whole(coupling),
         exactness=error,
         miou_before=miou_before,
         miou_pruned=miou_pruned,
         miou_after=None,
     )
+
+
+def _whole(coupling: Coupling) -> tuple[tuple[str, str], ...]:
+    """Return what stays whole and why: frozen groups, and parameters that no traced graph uses."""
+    groups = [(group.name, group.frozen) for group in coupling.groups if group.frozen is not None]
+    return (*groups, *((name, "is used by no graph that could be traced") for name in coupling.unseen))
 
 
 def _layers(coupling: Coupling, keep: dict[str, list[int]]) -> tuple[LayerRow, ...]:
