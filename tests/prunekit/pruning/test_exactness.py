@@ -13,6 +13,7 @@ from torch import nn
 
 from prunekit.pruning import Coupling, Plan, analyse, exactness, masked, pruned, verify
 from prunekit.pruning.plan import make_plan
+from prunekit.pruning.surgery import check_exact
 
 Build = Callable[[Sequence[str], int], nn.Module]
 TOLERANCE = 1e-4
@@ -36,6 +37,15 @@ def drawn_plan(coupling: Coupling, seed: int) -> tuple[Plan, dict[str, list[int]
         for group in coupling.free
     }
     return make_plan(coupling, keep), keep
+
+
+@pytest.mark.parametrize("image", range(6))
+def test_a_pooling_that_rounding_decides_is_proved_in_float64(random_network: Build, image: int) -> None:
+    # Attention over a stem of one channel is flat to 1e-8: a max-pooling behind it may pick another place in float32.
+    network = random_network(["Concat", "EinsumAttention", "Unpooled"], 0)
+    plan, _ = drawn_plan(analyse(network, (torch.randn(2, 3, 8, 8),)), 0)
+    images = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(image))
+    assert check_exact(network, plan, (images,)) <= TOLERANCE
 
 
 def even_plan(coupling: Coupling) -> Plan:
