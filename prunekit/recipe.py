@@ -32,6 +32,9 @@ class DataConfig(Section):
     scale_max: float = Field(default=1.5, gt=0, description="largest random scale")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
     colour: float = Field(default=0.2, ge=0, lt=1, description="strength of brightness, contrast and saturation jitter")
+    sampler: Literal["uniform", "balanced"] = Field(
+        default="uniform", description="draw every image once, or every class equally often and crop around it"
+    )
     train_images: int = Field(default=256, ge=1, description="training images to generate (shapes)")
     val_images: int = Field(default=64, ge=1, description="validation images to generate (shapes)")
     seed: int = Field(default=0, ge=0, description="seed of the generated scenes (shapes)")
@@ -81,11 +84,29 @@ class TrainConfig(Section):
     )
     channels_last: bool = Field(default=True, description="memory format of images and weights")
     clip_norm: float = Field(default=5.0, ge=0, description="gradient norm limit; 0 switches clipping off")
+    loss: Literal["ce", "gsrl"] = Field(
+        default="ce", description="cross-entropy, or one rebalanced towards rare classes and ambiguous pixels"
+    )
     aux_weight: float = Field(default=0.4, ge=0, description="weight of each auxiliary head's loss")
     ccs_coarse_weight: float = Field(default=0.4, ge=0, description="weight of the coarse classifier's CE (head = ccs)")
     ccs_inter_weight: float = Field(default=0.1, ge=0, description="weight of the inter-class centre loss (head = ccs)")
     ccs_intra_weight: float = Field(
         default=0.2, ge=0, description="weight of the intra-class distance loss (head = ccs)"
+    )
+    sparsity: Literal["none", "l1", "polarisation", "group", "mask"] = Field(
+        default="none", description="pull on what is to be pruned; group and mask come with a pruning only"
+    )
+    sparsity_weight: float = Field(default=1e-4, gt=0, description="strength of that pull, as part of the gradient")
+    polarisation_t: float = Field(
+        default=1.4, ge=0, description="weight of L1 against the spread of the scales (sparsity = polarisation)"
+    )
+    distill: Literal["none", "logits", "channel"] = Field(
+        default="none", description="follow the dense network's logits, pixel by pixel or class map by class map"
+    )
+    distill_weight: float = Field(default=1.0, gt=0, description="weight of the distillation loss")
+    distill_temperature: float = Field(default=4.0, gt=0, description="temperature of both networks' logits in it")
+    rewind_epoch: int = Field(
+        default=0, ge=0, description="keep the weights after this epoch to rewind a pruned network to; 0 keeps none"
     )
     eval_every: int = Field(
         default=5, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
@@ -98,6 +119,12 @@ class TrainConfig(Section):
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves torch's choice")
     seed: int = Field(default=0, ge=0, description="seed of weights, order and augmentation")
     cache: bool = Field(default=True, description="keep decoded images in memory")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.rewind_epoch > self.epochs:
+            raise ValueError(f"rewind_epoch {self.rewind_epoch} is after the last of {self.epochs} epochs; lower it")
+        return self
 
 
 class SelectionConfig(Section):

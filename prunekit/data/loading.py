@@ -3,7 +3,7 @@
 A training batch depends on (seed, epoch, index) only: not on the number of workers, not on the global random
 state, and not on what was drawn before, so that a resumed run sees what an uninterrupted one would have seen.
 
-Shapes: B batch, H height, W width, N samples.
+Shapes: B batch, H height, W width, N samples, K classes.
 """
 
 import os
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from prunekit.data.balanced import Draw, balanced_draws, focus_of, present_classes
 from prunekit.data.dataset import Sample, SegmentationDataset, size_text
 from prunekit.data.transforms import EvalTransform, TrainTransform, draw_seed, resize_sample
 from prunekit.errors import DataError, PrunekitError
 from prunekit.recipe import DataConfig
 from prunekit_runtime.preprocessing import Preprocessing
 
+_DRAWN: Final = 0xD2A  # keeps the views of drawn classes apart from those of whole epochs
 _MEMORY_SHARE: Final = 0.5  # of the machine's memory that cached images may take; the rest is the training's
 
 
@@ -35,6 +37,8 @@ class Batch:
     """int64, the ignore index where nothing counts."""
     indices_B: Tensor
     """int64, positions in the data set."""
+    drawn_B: Tensor | None = None
+    """int64, the class each crop was drawn for; None where images are drawn and not classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +79,11 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Return the batches of one epoch, `steps_per_epoch` of them, in an order drawn from (seed, epoch).
 
+    The uniform sampler shows each sample at most once, the balanced one as often as its classes are drawn.
+
     Args:
         dataset: the training split.
-        data: size of the network's input and the augmentation.
+        data: size of the network's input, the augmentation and the sampler.
         batch_size: samples a batch.
         seed: with the epoch and the sample's position it names the random view.
         epoch: counted from 0.
@@ -85,11 +91,17 @@ def train_batches(
         cache: keep the samples in memory, resized, for as long as `dataset` lives.
 
     Raises:
-        DataError: there is not one full batch, a sample cannot be read, or the cache would not fit into memory.
+        DataError: there is not one full batch, a sample cannot be read, no pixel has a class, or the cache would not
+            fit into memory.
     """
     steps = steps_per_epoch(dataset, batch_size)
     size_hw = (data.height, data.width)
     samples = _cached(dataset, size_hw, workers) if cache else _Resized(dataset, size_hw, None)
+    if data.sampler == "balanced":
+        draws = balanced_draws(_present(dataset, samples, size_hw, workers), steps * batch_size, seed, epoch)
+        drawn_views = _DrawnViews(samples, TrainTransform(data), seed, epoch, draws)
+        places = torch.arange(steps * batch_size).view(steps, batch_size)
+        return map(_stack, _fetch(drawn_views, places.tolist(), workers))
     views = _Views(samples, TrainTransform(data), seed, epoch)
     order_N = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(draw_seed(seed, epoch)))
     chunks: list[list[int]] = order_N[: steps * batch_size].view(steps, batch_size).tolist()
@@ -142,14 +154,65 @@ class _Views(Dataset["_View | PrunekitError"]):
         if isinstance(sample, PrunekitError):
             return sample
         seed = draw_seed(self._seed, self._epoch, index)
-        return (*self._transform(sample.image_3HW, sample.labels_HW, seed), index)
+        return _View(*self._transform(sample.image_3HW, sample.labels_HW, seed), index)
 
 
-_View = tuple[Tensor, Tensor, int]
+class _DrawnViews(Dataset["_View | PrunekitError"]):
+    """The random views of one epoch of drawn classes, by place in the epoch."""
+
+    def __init__(
+        self, samples: _Resized, transform: TrainTransform, seed: int, epoch: int, draws: Sequence[Draw]
+    ) -> None:
+        self._samples, self._transform, self._seed, self._epoch = samples, transform, seed, epoch
+        self._draws = draws
+
+    def __getitem__(self, index: int) -> "_View | PrunekitError":
+        draw = self._draws[index]
+        sample = self._samples[draw.index]
+        if isinstance(sample, PrunekitError):
+            return sample
+        seed = draw_seed(self._seed, self._epoch, _DRAWN, index)
+        focus = focus_of(sample.labels_HW, draw.label, seed)
+        return _View(*self._transform(sample.image_3HW, sample.labels_HW, seed, focus), draw.index, draw.label)
+
+
+class _Present(Dataset["Tensor | PrunekitError"]):
+    """Which classes occur in each sample, bool [K] by position."""
+
+    def __init__(self, samples: _Resized, num_classes: int) -> None:
+        self._samples, self._num_classes = samples, num_classes
+
+    def __getitem__(self, index: int) -> "Tensor | PrunekitError":
+        sample = self._samples[index]
+        if isinstance(sample, PrunekitError):
+            return sample
+        return present_classes(sample.labels_HW, self._num_classes)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    image_3HW: Tensor
+    labels_HW: Tensor
+    index: int
+    label: int | None = None
+    """The class that was drawn."""
+
+
 _Item = TypeVar("_Item")
 
 # By data set, so that the memory goes when the data set goes; one data set may be seen at several sizes.
 _CACHES: WeakKeyDictionary[SegmentationDataset, dict[tuple[int, int], dict[int, Sample]]] = WeakKeyDictionary()
+_PRESENT: WeakKeyDictionary[SegmentationDataset, dict[tuple[int, int], Tensor]] = WeakKeyDictionary()
+
+
+def _present(dataset: SegmentationDataset, samples: _Resized, size_hw: tuple[int, int], workers: int) -> Tensor:
+    """Return which classes occur in which sample, bool [N, K]; one pass over the labels, once for a data set."""
+    by_size = _PRESENT.setdefault(dataset, {})
+    if size_hw not in by_size:
+        chunks = [[index] for index in range(len(dataset))]
+        rows = [row for chunk in _fetch(_Present(samples, len(dataset.classes)), chunks, workers) for row in chunk]
+        by_size[size_hw] = torch.stack(rows)
+    return by_size[size_hw]
 
 
 def _cached(dataset: SegmentationDataset, size_hw: tuple[int, int], workers: int) -> _Resized:
@@ -201,5 +264,10 @@ def _as_they_are(items: list[_Item]) -> list[_Item]:
 
 
 def _stack(views: Sequence[_View]) -> Batch:
-    images, labels, indices = zip(*views, strict=True)
-    return Batch(torch.stack(images), torch.stack(labels), torch.tensor(indices, dtype=torch.int64))
+    labels = [view.label for view in views if view.label is not None]
+    return Batch(
+        torch.stack([view.image_3HW for view in views]),
+        torch.stack([view.labels_HW for view in views]),
+        torch.tensor([view.index for view in views], dtype=torch.int64),
+        torch.tensor(labels, dtype=torch.int64) if labels else None,
+    )

@@ -20,6 +20,8 @@ from prunekit_runtime.preprocessing import Preprocessing
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
+FOCUS_JITTER: Final = 0.25  # of a crop's side: how far its centre may lie from the focus (sirfp.md 1.3)
+
 
 def contract_of(config: DataConfig, pad_multiple: int = 1) -> Preprocessing:
     """Return the preprocessing contract of a recipe, to be saved with the model."""
@@ -53,24 +55,31 @@ class TrainTransform:
     """
 
     def __init__(self, config: DataConfig) -> None:
-        fill: dict[Any, Any] = {
-            tv_tensors.Image: [round(255 * value) for value in IMAGENET_MEAN],
-            tv_tensors.Mask: IGNORE_INDEX,
-        }
         jitter = v2.ColorJitter(brightness=config.colour, contrast=config.colour, saturation=config.colour)
-        self._steps = v2.Compose(
+        self._size = crop_size(config)
+        self._looks = v2.Compose(
+            [*([jitter] if config.colour > 0 else []), RandomScale(config.scale_min, config.scale_max)]
+        )
+        self._crop = v2.RandomCrop(self._size, pad_if_needed=True, fill=_FILL)
+        self._finish = v2.Compose(
             [
-                *([jitter] if config.colour > 0 else []),
-                RandomScale(config.scale_min, config.scale_max),
-                v2.RandomCrop(crop_size(config), pad_if_needed=True, fill=fill),
                 v2.RandomHorizontalFlip(config.flip),
                 v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
                 v2.Normalize(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
             ]
         )
 
-    def __call__(self, image_3HW: Tensor, labels_HW: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, image_3HW: Tensor, labels_HW: Tensor, seed: int, focus: tuple[float, float] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Draw the view that `seed` names; the global random state is neither used nor changed.
+
+        Args:
+            image_3HW: RGB uint8.
+            labels_HW: uint8.
+            seed: names the view.
+            focus: a place, as shares of height and width, that the crop's centre stays within a quarter of a crop of,
+                where the sample's border lets it; in the crop in any case. Without it crops lie anywhere.
 
         Returns:
             image float32 [3, h, w], normalised; labels int64 [h, w]
@@ -78,8 +87,39 @@ class TrainTransform:
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, which would seed the GPUs too, and fork_rng restores the CPU's state only.
             torch.default_generator.manual_seed(seed)
-            image, labels = self._steps(tv_tensors.Image(image_3HW), tv_tensors.Mask(labels_HW))
+            image, labels = self._looks(tv_tensors.Image(image_3HW), tv_tensors.Mask(labels_HW))
+            image, labels = self._crop(image, labels) if focus is None else focused(image, labels, self._size, focus)
+            image, labels = self._finish(image, labels)
         return image.as_subclass(Tensor), labels.as_subclass(Tensor)
+
+
+def focused(image: Tensor, labels: Tensor, size_hw: tuple[int, int], focus: tuple[float, float]) -> tuple[Any, Any]:
+    """Crop both to one window of `size_hw` around `focus`, moved by up to a quarter of its sides at random.
+
+    A window stays inside the sample where that is large enough, else the sample inside the window.
+    """
+    corner: list[int] = []
+    pads: list[tuple[int, int]] = []
+    for side, length, share in zip(size_hw, labels.shape, focus, strict=True):
+        offset = float(torch.empty(()).uniform_(-FOCUS_JITTER, FOCUS_JITTER))
+        low, high = min(0, length - side), max(0, length - side)
+        start = min(max(round(share * length + (offset - 0.5) * side), low), high)
+        corner.append(max(start, 0))
+        pads.append((max(-start, 0), max(start + side - length, 0)))
+    (top, bottom), (left, right) = pads
+
+    def window(part: Any) -> Any:
+        padded = v2.functional.pad(part, [left, top, right, bottom], fill=_FILL[type(part)])
+        return type(part)(padded[..., corner[0] : corner[0] + size_hw[0], corner[1] : corner[1] + size_hw[1]])
+
+    return window(image), window(labels)
+
+
+# Beyond the sample: the mean colour, and labels that do not count.
+_FILL: Final[dict[Any, Any]] = {
+    tv_tensors.Image: [round(255 * value) for value in IMAGENET_MEAN],
+    tv_tensors.Mask: IGNORE_INDEX,
+}
 
 
 class RandomScale(v2.Transform):

@@ -21,20 +21,24 @@ from prunekit.data.transforms import contract_of
 from prunekit.errors import ConfigError, RunError
 from prunekit.modelfile import ModelCard, save_model
 from prunekit.models.segmenter import Segmenter
-from prunekit.recipe import Recipe
+from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
 from prunekit.training.device import autocast, check_precision, cpu_threads, resolve_device
+from prunekit.training.distillation import distillation_loss
 from prunekit.training.evaluate import evaluate
 from prunekit.training.events import EpochEvent as EpochEvent
 from prunekit.training.events import Observer as Observer
 from prunekit.training.events import Silent
 from prunekit.training.events import StartEvent as StartEvent
 from prunekit.training.events import StepEvent as StepEvent
+from prunekit.training.extras import Extras as Extras
+from prunekit.training.extras import checked_extras
 from prunekit.training.losses import training_loss
 from prunekit.training.optimisers import make_optimiser
 from prunekit.training.schedules import learning_rate
 from prunekit.training.seeding import seeded
 from prunekit.training.selection import Place, Selector, make_selector
+from prunekit.training.snapshots import rewind_path, save_rewind
 from prunekit.training.state import Counts, fingerprint, load_state, save_state
 
 _STEP_DRAWS = 0x57E9  # keeps dropout's draws apart from those of the data and the selection
@@ -74,6 +78,7 @@ def fit(
     card: ModelCard,
     observer: Observer | None = None,
     resume: bool = True,
+    extras: Extras | None = None,
 ) -> FitReport:
     """Train a network, or go on where `run` was interrupted, and write its model file.
 
@@ -87,19 +92,23 @@ def fit(
         card: what the network is; its plan must be the segmenter's.
         observer: told about each step and epoch.
         resume: take up `run`'s checkpoint if there is one; otherwise start anew.
+        extras: a teacher for `train.distill` and a regulariser for `train.sparsity`; a resumed run must bring the
+            same ones.
 
     Raises:
-        ConfigError: the recipe cannot be followed here.
+        ConfigError: the recipe cannot be followed here, or asks for an extra that is missing.
         RunError: the checkpoint does not fit, or the loss is no longer finite.
     """
     _check_classes(card, train_set, val_set)
     _check_contract(card, recipe)
+    extras = checked_extras(extras, segmenter, recipe.train)
     with run.locked(), cpu_threads(recipe.train):
-        training = _Training(segmenter, recipe, run, train_set, val_set, card, observer or Silent())
+        training = _Training(segmenter, recipe, run, train_set, val_set, card, observer or Silent(), extras)
         try:
             return training.run_all(resume)
         finally:
             segmenter.cpu()
+            extras.to(torch.device("cpu"))
 
 
 class _Training:
@@ -114,18 +123,20 @@ class _Training:
         val_set: SegmentationDataset,
         card: ModelCard,
         observer: Observer,
+        extras: Extras,
     ) -> None:
         self.device = resolve_device(recipe.train.device)
         check_precision(self.device, recipe.train.precision)
-        self.segmenter = _placed(segmenter, self.device, recipe.train.channels_last)
+        self.segmenter = _placed(segmenter, self.device, _layout(recipe.train))
         self.recipe, self.config, self.run, self.card = recipe, recipe.train, run, card
         self.train_set, self.val_set, self.observer = train_set, val_set, observer
-        self.contract = card.contract
+        self.contract, self.extras = card.contract, extras
+        self.extras.to(self.device, _layout(self.config))
         self.steps = steps_per_epoch(train_set, self.config.batch_size)
         self.optimiser: optim.Optimizer = make_optimiser(segmenter.network, self.config)
         self.selector: Selector = make_selector(segmenter, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
-        self.counts = Counts(recipe=fingerprint(recipe))
+        self.counts = Counts(recipe=fingerprint(recipe), extras=extras.identity)
         self.eval_wall_s = 0.0  # of the last evaluation, for the time left
 
     def run_all(self, resume: bool) -> FitReport:
@@ -139,6 +150,8 @@ class _Training:
             # Rows before the checkpoint: a kill between the two leaves a row too many, which resuming cuts.
             self.run.write_metrics(rows)
             self.counts.epochs_done = epoch + 1
+            if epoch + 1 == self.config.rewind_epoch:
+                save_rewind(self.run, self.segmenter.network, epoch + 1)
             if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == self.config.epochs:
                 save_state(self.run, self.segmenter.network, self.optimiser, self.selector, self._counted())
             self.observer.on_epoch(EpochEvent(epoch + 1, self.config.epochs, row))
@@ -151,8 +164,9 @@ class _Training:
         if not resume:
             self.run.state_path.unlink(missing_ok=True)
         if not self.run.state_path.exists():
+            rewind_path(self.run).unlink(missing_ok=True)  # an earlier training's would pass for this one's
             return []
-        self.counts = load_state(self.run, self.segmenter.network, self.optimiser, self.selector, self.recipe)
+        self.counts = load_state(self.run, self.segmenter.network, self.optimiser, self.selector, self.counts)
         if self.counts.scaler:
             self.scaler.load_state_dict(self.counts.scaler)
         rows = [row for row in self.run.metrics() if row["epoch"] <= self.counts.epochs_done]
@@ -195,22 +209,23 @@ class _Training:
 
     def _step(self, batch: Batch, place: Place) -> tuple[int, float, float]:
         """Select, forward, backward, step; return (samples kept, loss, learning rate)."""
-        images_B3HW, labels_BHW = self._to_device(batch)
+        images_B3HW, labels_BHW, drawn_B = self._to_device(batch)
         kept_k = self.selector.select(images_B3HW, place)
         if len(kept_k) < len(images_B3HW):
             where_k = kept_k.to(self.device)
             images_B3HW, labels_BHW = images_B3HW[where_k], labels_BHW[where_k]
+            drawn_B = None if drawn_B is None else drawn_B[where_k]
         rate = learning_rate(self.config, place.epoch * self.steps + place.step, self.config.epochs * self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = self._loss(images_B3HW, labels_BHW)
+        loss = self._loss(images_B3HW, labels_BHW, drawn_B)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         value = self._finite(loss, place)  # read after the backward pass is queued, so that a GPU does not wait
         self._update()
         return len(kept_k), value, rate
 
-    def _loss(self, images_B3HW: Tensor, labels_BHW: Tensor) -> Tensor:
+    def _loss(self, images_B3HW: Tensor, labels_BHW: Tensor, drawn_B: Tensor | None) -> Tensor:
         try:
             with autocast(self.device, self.config.precision):
                 outputs = self.segmenter.outputs(images_B3HW)
@@ -221,7 +236,13 @@ class _Training:
                 f"This network's batch norms cannot be trained on a batch of {len(images_B3HW)}. "
                 "Set train.batch_size to 2 or more."
             ) from error
-        return training_loss(outputs, labels_BHW, self.config, self.card.ignore_index)
+        loss = training_loss(outputs, labels_BHW, self.config, self.card.ignore_index, drawn_B)
+        if self.extras.teacher is None:
+            return loss
+        with autocast(self.device, self.config.precision):
+            teacher_BKHW = self.extras.teacher.logits(images_B3HW)
+        followed = distillation_loss(outputs.logits_BKHW, teacher_BKHW, labels_BHW, self.config, self.card.ignore_index)
+        return loss + self.config.distill_weight * followed
 
     def _finite(self, loss: Tensor, place: Place) -> float:
         value = float(loss.detach())
@@ -233,16 +254,18 @@ class _Training:
         return value
 
     def _update(self) -> None:
+        self.scaler.unscale_(self.optimiser)
         if self.config.clip_norm > 0:
-            self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.segmenter.parameters(), self.config.clip_norm)
+        self.extras.regularise(self.segmenter.network)  # after clipping: its strength is the recipe's
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        self.extras.project(self.segmenter.network)
 
-    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        images_B3HW = batch.images_B3HW.to(self.device, memory_format=layout)
-        return images_B3HW, batch.labels_BHW.to(self.device)
+    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        images_B3HW = batch.images_B3HW.to(self.device, memory_format=_layout(self.config))
+        drawn_B = None if batch.drawn_B is None else batch.drawn_B.to(self.device)
+        return images_B3HW, batch.labels_BHW.to(self.device), drawn_B
 
     def _evaluated(self) -> dict[str, Any]:
         started_s = time.perf_counter()
@@ -338,8 +361,11 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def _placed(segmenter: Segmenter, device: torch.device, channels_last: bool) -> Segmenter:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+def _layout(config: TrainConfig) -> torch.memory_format:
+    return torch.channels_last if config.channels_last else torch.contiguous_format
+
+
+def _placed(segmenter: Segmenter, device: torch.device, layout: torch.memory_format) -> Segmenter:
     return cast(Any, segmenter).to(device=device, memory_format=layout)
 
 

@@ -33,6 +33,8 @@ class Counts(BaseModel):
     format: Literal[1] = 1
     recipe: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Hash of the settings that decide the weights."""
+    extras: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """Hash of the teacher and the regulariser; empty where there is neither."""
     epochs_done: int = Field(default=0, ge=0)
     images_seen: int = Field(default=0, ge=0)
     images_kept: int = Field(default=0, ge=0)
@@ -68,18 +70,23 @@ def save_state(
 
 
 def load_state(
-    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Selector, recipe: Recipe
+    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Selector, expected: Counts
 ) -> Counts:
     """Put a checkpoint back into a network that was built the same way, its optimiser and its selector.
 
     Raises:
-        RunError: the file is damaged, or belongs to other settings or another network.
+        RunError: the file is damaged, or belongs to other settings, extras or another network.
     """
     counts, tensors = _read(run)
-    if counts.recipe != fingerprint(recipe):
+    if counts.recipe != expected.recipe:
         raise RunError(
             f"{run.state_path} was written under other settings than this recipe's. "
             "Resume with the run's own recipe.toml, or train in a new run."
+        )
+    if counts.extras != expected.extras:
+        raise RunError(
+            f"{run.state_path} was written with another teacher or regulariser. Resume with those of the run, "
+            "or train in a new run."
         )
     load_tensors_(network, _part(tensors, "network/"), run.state_path)
     try:
