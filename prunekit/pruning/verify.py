@@ -68,7 +68,7 @@ def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:
     stuck = {NONE, FIXED, *(int(label) for group in again.groups if group.frozen for label in group.units)}
     forward: dict[int, int] = {}
     for key, labels in cut.items():
-        if key not in after and len(labels) == 1:
+        if key not in after and (len(labels) == 1 or _is_stuck(key[0], after, stuck)):
             continue  # one slope of a PReLU is one for all channels
         if key not in after or len(after[key]) != len(labels):
             raise PruneError(_DIFFERS.format(key[0]))
@@ -77,6 +77,12 @@ def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:
                 raise PruneError(_DIFFERS.format(key[0]))
     if len(set(forward.values())) != len(forward):
         raise PruneError(_DIFFERS.format("its channels"))
+
+
+def _is_stuck(parameter: str, after: Mapping[tuple[str, int], IntArray], stuck: set[int]) -> bool:
+    """Tell whether the second analysis froze all that it has of a parameter, and so need not list the other dims."""
+    left = [label for (name, _), labels in after.items() if name == parameter for label in labels.tolist()]
+    return bool(left) and stuck.issuperset(left)
 
 
 def _comparable(coupling: Coupling, cut: Mapping[tuple[str, int], IntArray]) -> set[int]:

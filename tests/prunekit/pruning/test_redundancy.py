@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from prunekit.errors import PruneError
 from prunekit.pruning import analyse
 from prunekit.pruning.clique import greedy
-from prunekit.pruning.criteria import clique_scores, l2_scores, random_scores
-from prunekit.pruning.redundancy import collect, cosine
+from prunekit.pruning.redundancy import cosine, redundancy
+from prunekit.pruning.statistics import collect
 
 
 class TwinChannels(nn.Module):
@@ -31,40 +31,31 @@ def images(count: int = 2) -> list[Tensor]:
 def test_twins_repeat_each_other_whatever_their_scale() -> None:
     network = TwinChannels()
     coupling = analyse(network, (images()[0],))
-    redundancy = collect(network, coupling, images())["first"]
-    assert redundancy[1, 3] == pytest.approx(1, abs=1e-5)
-    others = redundancy.masked_fill(torch.eye(4, dtype=torch.bool), 0)
+    repeated = redundancy(collect(network, coupling, images()), "first")
+    assert repeated[1, 3] == pytest.approx(1, abs=1e-5)
+    others = repeated.masked_fill(torch.eye(4, dtype=torch.bool), 0)
     others[1, 3] = others[3, 1] = 0
     assert float(others.max()) < 0.95
-    kept = greedy(redundancy, 3).tolist()
+    kept = greedy(repeated, 3).tolist()
     assert (1 in kept) != (3 in kept), "one twin goes first, the other stays"
-
-
-def test_scores_of_a_criterion_order_every_unit() -> None:
-    network = TwinChannels()
-    coupling = analyse(network, (images()[0],))
-    redundancy = collect(network, coupling, images())
-    for scores in (clique_scores(coupling, redundancy), l2_scores(coupling, network), random_scores(coupling, 0)):
-        assert sorted(scores["first"].tolist()) == [0, 1, 2, 3]
-    energy = network.first.weight.detach().square().sum((1, 2, 3)).numpy()
-    assert l2_scores(coupling, network)["first"].tolist() == energy.argsort().argsort().tolist()
 
 
 def test_redundancy_does_not_depend_on_the_scale_of_a_channel() -> None:
     network = TwinChannels()
     coupling = analyse(network, (images()[0],))
-    before = collect(network, coupling, images())["first"]
+    before = redundancy(collect(network, coupling, images()), "first")
     with torch.no_grad():
         network.first.weight[0] *= 100
-    torch.testing.assert_close(collect(network, coupling, images())["first"], before, atol=1e-4, rtol=1e-4)
+    after = redundancy(collect(network, coupling, images()), "first")
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
 def test_a_silent_channel_repeats_everything() -> None:
     features_CN = torch.randn(3, 50)
     features_CN[1] = 0
-    redundancy = cosine(features_CN @ features_CN.T)
-    assert redundancy[1, [0, 2]].tolist() == [1, 1]
-    assert redundancy.diagonal().tolist() == [0, 0, 0]
+    repeated = cosine(features_CN @ features_CN.T)
+    assert repeated[1, [0, 2]].tolist() == [1, 1]
+    assert repeated.diagonal().tolist() == [0, 0, 0]
 
 
 def test_collecting_leaves_the_network_as_it_was() -> None:

@@ -43,7 +43,7 @@ def test_the_optimiser_goes_on_where_it_was(random_network: Build, kind: type[to
 def test_a_plan_that_is_not_exact_changes_nothing(random_network: Build) -> None:
     network = random_network(["Residual"], 0)
     images = torch.randn(2, 3, 8, 8)
-    plan = uniform_plan(analyse(network, (images,)), 0.5)
+    plan = make_plan(analyse(network, (images,)), {"image_concat": [0, 1, 2, 3]})
     shifted = tuple(
         Slice(row.parameter, row.dim, row.width, tuple(range(row.width - len(row.keep), row.width)))
         if row.parameter == "classifier.weight"

@@ -1,0 +1,17 @@
+"""How many channels each group keeps, so that a cost is met."""
+
+from prunekit.pruning.allocation.allocator import POLICIES as POLICIES
+from prunekit.pruning.allocation.allocator import Allocation as Allocation
+from prunekit.pruning.allocation.allocator import PolicyName as PolicyName
+from prunekit.pruning.allocation.allocator import allocate as allocate
+from prunekit.pruning.allocation.allocator import cost_model as cost_model
+from prunekit.pruning.allocation.costs import CostModel as CostModel
+from prunekit.pruning.allocation.costs import LatencyCost as LatencyCost
+from prunekit.pruning.allocation.costs import LayerTable as LayerTable
+from prunekit.pruning.allocation.costs import MacsCost as MacsCost
+from prunekit.pruning.allocation.costs import ParamsCost as ParamsCost
+from prunekit.pruning.allocation.padding import PaddingWaste as PaddingWaste
+from prunekit.pruning.allocation.padding import padding_waste as padding_waste
+from prunekit.pruning.allocation.targets import Target as Target
+from prunekit.pruning.allocation.uniform import uniform_keep as uniform_keep
+from prunekit.pruning.allocation.uniform import uniform_plan as uniform_plan

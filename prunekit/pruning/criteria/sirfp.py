@@ -1,0 +1,165 @@
+"""SIRFP as prunekit does it: redundancy place by place, where and as far as the consumers and the loss see it.
+
+Of SIRFP (arXiv 2412.12672) it keeps the idea: channels that repeat each other go first, measured on un-pooled maps,
+chosen greedily. What differs:
+
+* measured at the consumers' inputs, so after activation and residual sum, on sampled places;
+* not pair by pair (the clique) but against all that stays: what no linear combination of the kept channels explains
+  is what is lost once compensation has done its part (`prunekit.pruning.elimination`);
+* weighed by the consumers' weights and by the covariance of the loss gradient at their outputs, the Kronecker-factored
+  Gauss-Newton of K-FAC (Martens and Grosse 2015), so that prices compare across layers: all are parts of one loss.
+
+The clique on cosines, SIRFP's own form without its scale faults, is the criterion `sirfp-clique`.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.pruning.clique import greedy_removal
+from prunekit.pruning.coupling import Coupling, Group
+from prunekit.pruning.criteria.evidence import Evidence
+from prunekit.pruning.criteria.members import is_inside, tensor_of
+from prunekit.pruning.criteria.ranking import Ranking
+from prunekit.pruning.elimination import Consumer, eliminate
+from prunekit.pruning.redundancy import redundancy
+from prunekit.pruning.statistics import POSITIONS, Moments
+
+RIDGE = 1e-3
+
+
+def sirfp_rankings(evidence: Evidence) -> dict[str, Ranking]:
+    """Rank units by what the loss loses when the kept ones stand in for them; prices are comparable across groups."""
+    return _rankings(evidence, _output_gradients(evidence))
+
+
+def unweighted_rankings(evidence: Evidence) -> dict[str, Ranking]:
+    """Rank the same way without the loss: every output of a consumer counts alike, and so does every consumer.
+
+    The ablation of the gradient, and what remains where there are no labels.
+    """
+    return _rankings(evidence, None)
+
+
+def clique_rankings(evidence: Evidence) -> dict[str, Ranking]:
+    """Rank units by the greedy clique on absolute cosines (SIRFP, Algorithm 1).
+
+    A price is one minus the mean redundancy with what remained when the unit went.
+    """
+    rankings: dict[str, Ranking] = {}
+    for group in evidence.coupling.free:
+        order_U, degree_U = greedy_removal(redundancy(evidence.statistics, group.name))
+        remaining_U = np.maximum(group.width - 1 - np.arange(group.width), 1)
+        rankings[group.name] = Ranking(order_U, np.maximum(1 - degree_U / remaining_U, 0.0))
+    return rankings
+
+
+def _rankings(evidence: Evidence, gradients: dict[str, Tensor] | None) -> dict[str, Ranking]:
+    return {group.name: eliminate(_consumers(evidence, group, gradients), RIDGE) for group in evidence.coupling.free}
+
+
+def _consumers(evidence: Evidence, group: Group, gradients: dict[str, Tensor] | None) -> list[Consumer]:
+    """Return moments and influence of every layer that reads the group; those that read one tensor become one."""
+    found: list[Consumer] = []
+    for moments in _read(evidence, group):
+        moment_UU = moments.moment_UU / moments.places
+        influence_UU = _influence(evidence.network, moments, gradients)
+        if gradients is None:
+            influence_UU = influence_UU / (influence_UU * moment_UU).sum().clamp_min(1e-30)
+        same = next((place for place, one in enumerate(found) if torch.equal(one.moment_UU, moment_UU)), None)
+        if same is None:
+            found.append(Consumer(moment_UU, influence_UU))
+        else:
+            found[same] = Consumer(moment_UU, found[same].influence_UU + influence_UU)
+    return found
+
+
+def _read(evidence: Evidence, group: Group) -> list[Moments]:
+    """Return where the group is measured; a depthwise layer inside it hands its channels on, so it is no reader."""
+    seen = evidence.statistics.seen(group.name)
+    return [one for one in seen if not _is_inside(one, evidence.coupling)] or list(seen)
+
+
+def _is_inside(moments: Moments, coupling: Coupling) -> bool:
+    return moments.at == "input" and is_inside(moments.slot, coupling)
+
+
+def _influence(network: nn.Module, moments: Moments, gradients: dict[str, Tensor] | None) -> Tensor:
+    """Return W S W^T over the group's units, summed over the places of the kernel, whose inputs are taken as unrelated.
+
+    Where the group is measured at its producers (only products of features read it), W is the identity.
+    """
+    weight = tensor_of(network, moments.slot.parameter).detach().double().cpu()
+    covariance_OO = None if gradients is None else gradients.get(moments.layer)
+    if moments.at == "output" or _is_grouped(network, moments):
+        if covariance_OO is None or moments.at != "output":
+            return torch.eye(len(moments.index_U), dtype=torch.float64)
+        return covariance_OO[moments.index_U][:, moments.index_U]
+    rows_UOk = weight.movedim(moments.slot.dim, 0)[moments.index_U].flatten(2) if weight.dim() > 2 else None
+    if rows_UOk is None:
+        rows_UOk = weight.movedim(moments.slot.dim, 0)[moments.index_U][..., None]
+    influence_UU = torch.zeros(len(rows_UOk), len(rows_UOk), dtype=torch.float64)
+    for rows_UO in rows_UOk.unbind(dim=2):
+        weighed_UO = rows_UO if covariance_OO is None else rows_UO @ covariance_OO
+        influence_UU += weighed_UO @ rows_UO.T
+    return influence_UU
+
+
+def _is_grouped(network: nn.Module, moments: Moments) -> bool:
+    return getattr(network.get_submodule(moments.layer), "groups", 1) != 1
+
+
+def _output_gradients(evidence: Evidence) -> dict[str, Tensor]:
+    """Return, by layer, the covariance of the loss gradient at its outputs: the sum over places, mean over images."""
+    layers = {one.layer for group in evidence.coupling.free for one in _read(evidence, group)}
+    sums: dict[str, Tensor] = {}
+    images = 0
+    generator = torch.Generator().manual_seed(evidence.seed)
+    with _listening(evidence.network, layers, sums, generator):
+        for batch in evidence.gradients():
+            images += len(batch.images_B3HW)
+    return {layer: total.double().cpu() / images for layer, total in sums.items()}
+
+
+@contextmanager
+def _listening(
+    network: nn.Module, layers: set[str], sums: dict[str, Tensor], generator: torch.Generator
+) -> Generator[None]:
+    """Add up S = sum of g g^T at each layer's outputs while it is open; g belongs to the loss of one image."""
+
+    def listen(layer: str, channel_dim: int) -> torch.utils.hooks.RemovableHandle:
+        def received(gradient: Tensor) -> None:
+            covariance = _covariance(gradient, channel_dim, generator)
+            sums[layer] = sums[layer] + covariance if layer in sums else covariance
+
+        def called(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            del args
+            if output.requires_grad:
+                output.register_hook(received)
+
+        return network.get_submodule(layer).register_forward_hook(called)
+
+    handles = [
+        listen(layer, -1 if isinstance(network.get_submodule(layer), nn.Linear) else 1) for layer in sorted(layers)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _covariance(gradient: Tensor, channel_dim: int, generator: torch.Generator) -> Tensor:
+    """Estimate the sum over images and places of g g^T from `POSITIONS` places of the batch."""
+    g_BON = gradient.detach().movedim(channel_dim, 1).reshape(len(gradient), gradient.shape[channel_dim], -1)
+    batch, total = len(g_BON), g_BON.shape[2]
+    places = min(total, max(1, POSITIONS // batch))
+    if places < total:
+        chosen = torch.randint(total, (places,), generator=generator)
+        g_BON = g_BON.index_select(2, chosen.to(g_BON.device))
+    # The loss is the mean over the batch, so one image's own gradient is `batch` times as large.
+    g_ON = g_BON.transpose(0, 1).flatten(1).float() * batch
+    return (g_ON @ g_ON.T) * (total / places)

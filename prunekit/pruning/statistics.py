@@ -1,0 +1,268 @@
+"""Second moments of feature maps, place by place, collected while the network runs over data.
+
+Measured where the consumers see the channels: at the input of each convolution or linear layer that reads a group, so
+after activation and residual sum. Of each forward pass `POSITIONS` random places are kept: the maps of shallow layers
+have far more than a C x C moment needs. SIRFP (arXiv 2412.12672) measures un-pooled maps, because pooling hides where
+channels fire; sampling places keeps that and leaves a hundredth of the arithmetic.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import PruneError
+from prunekit.pruning.coupling import Coupling, Group, Slot
+
+POSITIONS = 1024
+_LAYERS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the sampled places of one group's channels at one layer. Float64, on the CPU."""
+
+    group: str
+    slot: Slot
+    """The weight dimension that meets these channels."""
+    at: str
+    """"input" of a consumer, or "output" of a producer."""
+    index_U: Tensor
+    """Channel of each unit at this layer, int64."""
+    places: int
+    sum_U: Tensor
+    moment_UU: Tensor
+    """Sum of the outer products x x^T."""
+
+    @property
+    def layer(self) -> str:
+        """Name of the module."""
+        return self.slot.parameter.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The moments of every free group."""
+
+    groups: Mapping[str, tuple[Moments, ...]]
+
+    def seen(self, group: str) -> tuple[Moments, ...]:
+        """Return the moments at the consumers that saw data; at the producers where no consumer is a layer.
+
+        Raises:
+            PruneError: the group was never seen.
+        """
+        for at in ("input", "output"):
+            found = tuple(moments for moments in self.groups.get(group, ()) if moments.at == at)
+            if found:
+                return found
+        raise PruneError(
+            f"Group {group} was never seen while the data ran: no batch was given, or its layers are not called "
+            "as modules. Choose --criterion l2, which reads weights only."
+        )
+
+
+class _Sample(NamedTuple):
+    """What one pass left at one tensor: branches that read the same one share it."""
+
+    features: "weakref.ref[Tensor]"
+    version: int
+    index_U: Tensor
+    places: int
+    sum_U: Tensor
+    moment_UU: Tensor
+
+    def is_of(self, features: Tensor, index_U: Tensor) -> bool:
+        # Tensors of inference mode do not count how often they were written to.
+        same = self.features() is features and not features.is_inference() and self.version == features._version
+        return same and torch.equal(self.index_U, index_U)
+
+
+@dataclass
+class _Tap:
+    """One place to measure, and its running sums on the network's device."""
+
+    group: str
+    slot: Slot
+    at: str
+    index_U: Tensor
+    generator: torch.Generator
+    places: int = 0
+    sum_U: Tensor | None = None
+    moment_UU: Tensor | None = None
+
+    @property
+    def layer(self) -> str:
+        return self.slot.parameter.rpartition(".")[0]
+
+    def sample(self, features: Tensor, channel_dim: int) -> _Sample:
+        """Return the moments at `POSITIONS` random places, the same ones in every image of the batch."""
+        x_BCN = (
+            features.detach().movedim(channel_dim, 1).flatten(2) if features.dim() > 2 else features.detach()[..., None]
+        )
+        places = max(1, POSITIONS // len(x_BCN))
+        if x_BCN.shape[2] > places:
+            chosen = torch.randint(x_BCN.shape[2], (places,), generator=self.generator)
+            x_BCN = x_BCN.index_select(2, chosen.to(x_BCN.device))
+        with torch.autocast(x_BCN.device.type, enabled=False):
+            x_UN = x_BCN.float().transpose(0, 1).flatten(1).index_select(0, self.index_U.to(x_BCN.device))
+            moment_UU, sum_U = x_UN @ x_UN.T, x_UN.sum(dim=1)
+        version = 0 if features.is_inference() else features._version
+        return _Sample(weakref.ref(features), version, self.index_U, x_UN.shape[1], sum_U, moment_UU)
+
+    def add(self, sample: _Sample) -> None:
+        self.places += sample.places
+        self.moment_UU = sample.moment_UU.clone() if self.moment_UU is None else self.moment_UU.add_(sample.moment_UU)
+        self.sum_U = sample.sum_U.clone() if self.sum_U is None else self.sum_U.add_(sample.sum_U)
+
+    def moments(self) -> Moments | None:
+        if self.moment_UU is None or self.sum_U is None:
+            return None
+        places, sum_U, moment_UU = _summed_over_ranks(self.places, self.sum_U, self.moment_UU)
+        return Moments(
+            self.group, self.slot, self.at, self.index_U, places, sum_U.double().cpu(), moment_UU.double().cpu()
+        )
+
+
+class Collector:
+    """Measures while it is open: `with Collector(network, coupling) as collector: ...; collector.statistics()`.
+
+    Args:
+        network: the network that was analysed.
+        coupling: its analysis.
+        seed: of the sampled places.
+        every: measure every so many forward passes; the others cost a function call a layer.
+        producers: measure at the producers' outputs too, where consumers were seen; otherwise only until they are.
+    """
+
+    def __init__(
+        self, network: nn.Module, coupling: Coupling, *, seed: int = 0, every: int = 1, producers: bool = False
+    ) -> None:
+        self._network, self._every, self._passes, self._producers = network, every, 0, producers
+        self._read: set[str] = set()
+        self._latest: _Sample | None = None
+        self._taps = [tap for group in coupling.free for tap in _taps(group, network, seed)]
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        self._handles = [self._network.register_forward_pre_hook(self._count)]
+        self._handles += [self._attach(tap) for tap in self._taps]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._latest = None
+
+    def statistics(self) -> Statistics:
+        """Return what was seen so far, summed over the ranks of a distributed training."""
+        groups: dict[str, tuple[Moments, ...]] = {}
+        for tap in self._taps:
+            if (moments := tap.moments()) is not None:
+                groups[tap.group] = (*groups.get(tap.group, ()), moments)
+        return Statistics(groups)
+
+    def _count(self, *_: object) -> None:
+        self._passes += 1
+
+    def _attach(self, tap: _Tap) -> torch.utils.hooks.RemovableHandle:
+        layer = self._network.get_submodule(tap.layer)
+        channel_dim = -1 if isinstance(layer, nn.Linear) else 1
+
+        def before(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if args:
+                self._measure(tap, args[0], channel_dim)
+
+        def after(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            self._measure(tap, output, channel_dim)
+
+        return layer.register_forward_pre_hook(before) if tap.at == "input" else layer.register_forward_hook(after)
+
+    def _measure(self, tap: _Tap, features: Tensor, channel_dim: int) -> None:
+        wanted = self._producers or tap.at == "input" or tap.group not in self._read
+        if not wanted or (self._passes - 1) % self._every:
+            return
+        if self._latest is None or not self._latest.is_of(features, tap.index_U):
+            self._latest = tap.sample(features, channel_dim)
+        tap.add(self._latest)
+        if tap.at == "input":
+            self._read.add(tap.group)
+
+
+def collect(
+    network: nn.Module,
+    coupling: Coupling,
+    batches: Iterable[Tensor],
+    *,
+    seed: int = 0,
+    forward: Callable[[Tensor], object] | None = None,
+) -> Statistics:
+    """Return the moments of every free group, measured while the network runs over `batches` in evaluation mode.
+
+    Args:
+        network: the network that was analysed; its mode is left as it was.
+        coupling: its analysis.
+        batches: images_B3HW, on the network's device.
+        seed: of the sampled places.
+        forward: how to run a batch, where it is not `network(images)`.
+
+    Raises:
+        PruneError: no batch was given, or a group is never seen because its layers are not called as modules.
+    """
+    modes = [(child, child.training) for child in network.modules()]
+    network.eval()
+    try:
+        with Collector(network, coupling, seed=seed) as collector, torch.no_grad():
+            for images_B3HW in batches:
+                (forward or network)(images_B3HW)
+            statistics = collector.statistics()
+    finally:
+        for child, training in modes:
+            child.training = training
+    for group in coupling.free:
+        statistics.seen(group.name)
+    return statistics
+
+
+def _summed_over_ranks(places: int, sum_U: Tensor, moment_UU: Tensor) -> tuple[int, Tensor, Tensor]:
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return places, sum_U, moment_UU
+    count, sum_U, moment_UU = torch.tensor([places], device=sum_U.device), sum_U.clone(), moment_UU.clone()
+    for tensor in (count, sum_U, moment_UU):
+        distributed.all_reduce(tensor)
+    return int(count), sum_U, moment_UU
+
+
+def _taps(group: Group, network: nn.Module, seed: int) -> list[_Tap]:
+    taps = [_tap(group, slot, "input", seed) for slot in group.slots if slot.role == "in"]
+    taps += [
+        _tap(group, slot, "output", seed)
+        for slot in group.slots
+        if slot.role == "out" and slot.parameter.endswith("weight")
+    ]
+    return [tap for tap in taps if tap is not None and _is_layer(network, tap.layer)]
+
+
+def _tap(group: Group, slot: Slot, at: str, seed: int) -> _Tap | None:
+    """Find the first position of each unit in a slot; a slot that lacks some units cannot measure the group."""
+    labels, first = np.unique(slot.labels, return_index=True)
+    where = np.searchsorted(labels, group.units)
+    if (where >= len(labels)).any() or (labels[where] != group.units).any():
+        return None
+    index_U = torch.from_numpy(first[where].astype(np.int64))
+    return _Tap(group.name, slot, at, index_U, torch.Generator().manual_seed(seed))
+
+
+def _is_layer(network: nn.Module, name: str) -> bool:
+    try:
+        return isinstance(network.get_submodule(name), _LAYERS)
+    except AttributeError:
+        return False

@@ -1,0 +1,159 @@
+"""Compensation: exact where removed channels are combinations of kept ones, least squares where they are not."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from prunekit.errors import PruneError
+from prunekit.pruning import analyse, pruned
+from prunekit.pruning.compensation import compensate_, reestimate_norms_, regression
+from prunekit.pruning.coupling import Coupling
+from prunekit.pruning.plan import make_plan
+from prunekit.pruning.statistics import Moments, Statistics, collect
+
+RIDGE = 1e-9
+
+
+class Spread(nn.Module):
+    """Six channels of rank three, read by a convolution, a transposed one and a linear layer."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.make = nn.Conv2d(3, 6, 1, bias=False)
+        self.plain = nn.Conv2d(6, 4, 3, bias=False)
+        self.up = nn.ConvTranspose2d(6, 4, 2, stride=2)
+        self.flat = nn.Linear(6, 4)
+        self.out = nn.Conv2d(12, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.make(images)
+        size = (7, 7)
+        up = nn.functional.interpolate(self.up(x), size)
+        flat = nn.functional.interpolate(self.flat(x.movedim(1, -1)).movedim(-1, 1), size)
+        plain = nn.functional.interpolate(self.plain(x), size)
+        return self.out(torch.cat([plain, up, flat], dim=1))
+
+
+def batches(count: int = 3, size: int = 9) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(2, 3, size, size, generator=generator, dtype=torch.float64) for _ in range(count)]
+
+
+def measured(network: nn.Module) -> tuple[Coupling, Statistics]:
+    coupling = analyse(network, (batches()[0],))
+    return coupling, collect(network, coupling, batches())
+
+
+def cut(network: nn.Module, coupling: Coupling, keep: dict[str, list[int]], statistics: Statistics) -> nn.Module:
+    changed = copy.deepcopy(network)
+    compensate_(changed, coupling, keep, statistics, RIDGE)
+    return pruned(changed, make_plan(coupling, keep))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1000), kept=st.permutations(range(6)))
+def test_channels_of_a_space_are_replaced_exactly_by_any_that_span_it(seed: int, kept: list[int]) -> None:
+    network = Spread(seed).double().eval()
+    coupling, statistics = measured(network)
+    keep = {"make": sorted(kept[:3])}
+    basis = network.make.weight[keep["make"]].flatten(1)
+    if torch.linalg.cond(basis) > 50:
+        return
+    narrow = cut(network, coupling, keep, statistics)
+    unseen = batches(4)[-1]
+    torch.testing.assert_close(narrow(unseen), network(unseen), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(pruned(network, make_plan(coupling, keep))(unseen), network(unseen), atol=1e-2)
+
+
+def test_a_constant_channel_becomes_a_bias() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 3)).double().eval()
+    with torch.no_grad():
+        network[0].weight[2], network[0].bias[2] = 0, 1.5
+    coupling, statistics = measured(network)
+    narrow = cut(network, coupling, {"0": [0, 1, 3]}, statistics)
+    torch.testing.assert_close(narrow(batches()[0]), network(batches()[0]), atol=1e-6, rtol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), kept=st.integers(1, 4))
+def test_the_regression_is_that_of_least_squares(seed: int, kept: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x_NU = (
+        torch.randn(60, 5, generator=generator, dtype=torch.float64) @ torch.randn(5, 5, generator=generator).double()
+    )
+    x_NU = x_NU + torch.randn(5, generator=generator).double()
+    kept_K = torch.arange(kept)
+    removed, weights_RK, intercept_R = regression(_moments(x_NU), kept_K, 1e-12, centred=True)
+    design = torch.cat([x_NU[:, :kept], torch.ones(60, 1, dtype=torch.float64)], dim=1)
+    want = torch.linalg.lstsq(design, x_NU[:, kept:]).solution.T
+    assert removed.tolist() == list(range(kept, 5))
+    torch.testing.assert_close(torch.cat([weights_RK, intercept_R[:, None]], dim=1), want, atol=1e-5, rtol=1e-5)
+
+
+def _moments(x_NU: Tensor) -> Moments:
+    network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1)).double()
+    _, statistics = measured(network)
+    (seen,) = statistics.seen("0")
+    return Moments(
+        seen.group, seen.slot, "input", torch.arange(x_NU.shape[1]), len(x_NU), x_NU.sum(dim=0), x_NU.T @ x_NU
+    )
+
+
+class Tied(nn.Module):
+    """Two layers that use one weight on different maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.make, self.grouped = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1, groups=2)
+        self.left, self.right = nn.Conv2d(6, 4, 1, bias=False), nn.Conv2d(6, 4, 1, bias=False)
+        self.right.weight = self.left.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.make(images)
+        return self.left(x) + self.right(self.grouped(torch.relu(x)))
+
+
+def test_shared_and_grouped_weights_are_left_alone() -> None:
+    network = Tied().double().eval()
+    coupling, statistics = measured(network)
+    keep = {group.name: list(range(group.width // 2)) for group in coupling.free}
+    before = copy.deepcopy(network.state_dict())
+    assert compensate_(network, coupling, keep, statistics) == ()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_nothing_removed_changes_nothing() -> None:
+    network = Spread(0).double().eval()
+    coupling, statistics = measured(network)
+    assert compensate_(network, coupling, {"make": list(range(6))}, statistics) == ()
+
+
+def test_statistics_of_another_network_are_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)).double().eval()
+    coupling, statistics = measured(network)
+    narrow = pruned(network, make_plan(coupling, {"0": [0, 1, 2]}))
+    with pytest.raises(PruneError, match="other channels"):
+        compensate_(narrow, coupling, {"0": [0, 1]}, statistics)
+
+
+def test_norms_get_the_mean_and_variance_of_the_data() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 2, 1)).double()
+    network.train()
+    network[1].eval()
+    momentum = network[1].momentum
+    images = batches(5)
+    assert reestimate_norms_(network, images) == 1
+    maps = [network[0](batch).movedim(1, 0).flatten(1) for batch in images]
+    torch.testing.assert_close(network[1].running_mean, torch.stack([one.mean(dim=1) for one in maps]).mean(dim=0))
+    torch.testing.assert_close(network[1].running_var, torch.stack([one.var(dim=1) for one in maps]).mean(dim=0))
+    assert network[1].momentum == momentum
+    assert [module.training for module in network] == [True, False, True, True]
