@@ -18,11 +18,13 @@ WIDE = 200  # columns of a table that goes to a file or a pipe, where nothing ma
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first column is aligned left, the others right."""
+    """A table; its first column is aligned left, the others right, as numbers are read."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: bool = False
+    """All columns hold words and are aligned left."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,16 @@ def show(table: Table) -> None:
 def settings(title: str, rows: Iterable[Setting]) -> None:
     """Print what a command is about to do with which defaults, as talk."""
     columns = ("setting", "value", "changed by")
-    _print(Table(title, columns, [(row.what, row.value, row.option) for row in rows]), stderr=True, left=True)
+    _print(Table(title, columns, [(row.what, row.value, row.option) for row in rows], texts=True), stderr=True)
 
 
-def _print(table: Table, *, stderr: bool, left: bool = False) -> None:
+def _print(table: Table, *, stderr: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
     rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(table.columns):
-        rich.add_column(column, justify="left" if left or index == 0 else "right", overflow="fold")
+        rich.add_column(column, justify="left" if table.texts or index == 0 else "right", overflow="fold")
     for row in table.rows:
         rich.add_row(*row)
     console(stderr=stderr).print(rich)

@@ -1,179 +1,131 @@
 """`prunekit prune`: remove channels that repeat each other, then train on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from prunekit_cli import formats, options, output
+from prunekit_cli import options, output
+from prunekit_cli import prune_options as own
 from prunekit_cli.folders import source_run, target_run
 from prunekit_cli.observing import TrainingProgress
-from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
+from prunekit_cli.prune_report import announce, show, show_criteria
 from prunekit_cli.threads import wait_patiently
 
 if TYPE_CHECKING:
     from prunekit.run import RunDirectory
     from prunekit.workflows.prune import PruneConfig, PruneReport
+    from prunekit_export.latency_meter import LatencyMeter
 
 EXAMPLES = (
     "prunekit prune",
     "prunekit prune runs/0001-train --ratio 0.5 --epochs 20",
-    "prunekit prune --ratio 0.3 --criterion l2 --json",
+    "prunekit prune --ratio 0.6 --schedule iterative --stage-epochs 5 --distill channel",
+    "prunekit prune --target-latency 8ms --allocation cost --align 16",
+    "prunekit prune --target-macs 2.5G --schedule gradual --steps 6 --min-miou 0.6",
+    "prunekit prune --ratio 0.3 --criterion taylor --compensate none --json",
+    "prunekit prune --list-criteria",
     "prunekit prune --resume runs/0002-prune",
 )
 
-Ratio = Annotated[float | None, typer.Option(help="Share of the MACs to remove, in (0, 1).", show_default="0.5")]
-Criterion = Annotated[
-    str | None,
-    typer.Option(
-        metavar="sirfp|l2|random", help="Which channels go: the redundant, the small, any.", show_default="sirfp"
-    ),
-]
-Align = Annotated[int | None, typer.Option(help="Channel counts are kept multiples of this.", show_default="8")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images after pruning.", show_default="10")]
-LearningRate = Annotated[
-    float | None, typer.Option("--lr", help="Peak learning rate after pruning.", show_default="0.001")
-]
-Batches = Annotated[int | None, typer.Option(help="Batches to collect channel statistics on.", show_default="16")]
-Seed = Annotated[int | None, typer.Option(help="Seed of choice, order and augmentation.", show_default="0")]
-Precision = Annotated[
-    str | None, typer.Option(metavar="fp32|bf16|fp16", help="Autocast type.", show_default="as the run was trained")
-]
-Device = Annotated[
-    str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.", show_default="as the run was trained")
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(help="CPU threads; 0 leaves the library's choice.", show_default="as the run was trained"),
-]
-Resume = Annotated[
-    Path | None, typer.Option(metavar="RUN", help="Go on with the fine-tuning of a pruning that was interrupted.")
-]
+_MEASURING = ("latency_runtime", "latency_threads", "latency_precision")
+_NOT_CONFIG = (*_MEASURING, "run", "list_criteria", "trust_code", "out", "resume", "as_json")
 
 
 def command(
     run: options.RunArgument = None,
-    ratio: Ratio = None,
-    criterion: Criterion = None,
-    align: Align = None,
-    epochs: Epochs = None,
-    lr: LearningRate = None,
-    batches: Batches = None,
-    seed: Seed = None,
-    precision: Precision = None,
-    device: Device = None,
-    threads: Threads = None,
+    ratio: own.Ratio = None,
+    target_macs: own.TargetMacs = None,
+    target_params: own.TargetParams = None,
+    target_latency: own.TargetLatency = None,
+    latency_runtime: own.LatencyRuntime = "ort",
+    latency_threads: own.LatencyThreads = 1,
+    latency_precision: own.LatencyPrecision = "fp32",
+    criterion: own.Criterion = None,
+    list_criteria: own.ListCriteria = False,
+    allocation: own.Allocation = None,
+    align: own.Align = None,
+    schedule: own.Schedule = None,
+    stages: own.Stages = None,
+    steps: own.Steps = None,
+    epochs: own.Epochs = None,
+    stage_epochs: own.StageEpochs = None,
+    min_miou: own.MinMiou = None,
+    init: own.Init = None,
+    distill: own.Distill = None,
+    compensate: own.Compensate = None,
+    bn_batches: own.BnBatches = None,
+    sparsity: own.Sparsity = None,
+    sparsity_epochs: own.SparsityEpochs = None,
+    loss: own.Loss = None,
+    sampler: own.Sampler = None,
+    settings: own.Settings = None,
+    lr: own.LearningRate = None,
+    batches: own.Batches = None,
+    seed: own.Seed = None,
+    precision: own.Precision = None,
+    device: own.Device = None,
+    threads: own.Threads = None,
     trust_code: options.TrustOption = False,
     out: options.OutOption = None,
-    resume: Resume = None,
+    resume: own.Resume = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Prune a trained run to a share of its MACs, then fine-tune it by its own recipe."""
+    """Prune a trained run to a share of its MACs, to a size or to a latency, then fine-tune it by its own recipe."""
+    every = dict(locals())
+    given = {name: value for name, value in every.items() if name not in _NOT_CONFIG}
+    measuring = {name: every[name] for name in _MEASURING}
     wait_patiently()
-    values = {
-        "ratio": ratio,
-        "criterion": criterion,
-        "align": align,
-        "epochs": epochs,
-        "lr": lr,
-        "batches": batches,
-        "seed": seed,
-        "precision": precision,
-        "device": device,
-        "threads": threads,
-    }
-    if resume is not None:
-        options.refuse_with_resume(options.given(values | {"RUN": run, "out": out}))
-        _continue(resume, trust_code, as_json)
+    if list_criteria:
+        show_criteria(as_json)
         return
-    config = _config(options.given(values))
+    if resume is not None:
+        options.refuse_with_resume(options.given(given | {"RUN": run, "out": out}))
+        _continue(resume, measuring, trust_code, as_json)
+        return
+    config = own.config_of(given)
     source = source_run(run, kinds=("train", "prune"))
     with target_run(out, "prune") as target:
-        _announce(source, config, target)
-        _show(_run(source, config, target, trust_code), target, as_json)
+        announce(source, config, target)
+        show(_run(source, config, target, measuring, trust_code), target, as_json)
 
 
-def _config(values: dict[str, Any]) -> "PruneConfig":
-    from prunekit.workflows.prune import PruneConfig
-
-    return options.checked(PruneConfig, values)
-
-
-def _run(source: "RunDirectory", config: "PruneConfig", target: "RunDirectory", trust_code: bool) -> "PruneReport":
+def _run(
+    source: "RunDirectory", config: "PruneConfig", target: "RunDirectory", measuring: dict[str, Any], trust_code: bool
+) -> "PruneReport":
     from prunekit.workflows.prune import prune_run
 
-    hint = f"Go on with: prunekit prune --resume {target.path}"
-    with output.hint_on_interrupt(hint, once=target.recipe_path), Progress() as progress:
-        observer = TrainingProgress(progress, "fine-tuning")
-        return prune_run(source, config, target, observer=observer, on_stage=progress.stage, trust_code=trust_code)
+    with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
+        meter = _meter(measuring, progress) if config.target_kind == "latency" else None
+        return prune_run(source, config, target, meter=meter, **_watching(progress, trust_code))
 
 
-def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
+def _continue(path: Path, measuring: dict[str, Any], trust_code: bool, as_json: bool) -> None:
     from prunekit.run import open_run
-    from prunekit.workflows.prune import resume_prune
+    from prunekit.workflows.prune import is_pruning, needs_latency, read_report, resume_prune
 
     target = open_run(path)
-    hint = f"Go on with: prunekit prune --resume {target.path}"
-    with output.hint_on_interrupt(hint, once=target.recipe_path), Progress() as progress:
-        observer = TrainingProgress(progress, "fine-tuning")
-        report = resume_prune(target, observer=observer, on_stage=progress.stage, trust_code=trust_code)
-    _show(report, target, as_json)
+    with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
+        timed = is_pruning(target) and needs_latency(read_report(target))
+        meter = _meter(measuring, progress) if timed else None
+        report = resume_prune(target, meter=meter, **_watching(progress, trust_code))
+    show(report, target, as_json)
 
 
-def _announce(source: "RunDirectory", config: "PruneConfig", target: "RunDirectory") -> None:
-    rows = [
-        Setting("source", str(source.path), "RUN"),
-        Setting("remove", f"{formats.percent(config.ratio)} of the MACs", "--ratio"),
-        Setting("criterion", config.criterion, "--criterion"),
-        Setting("channel counts", f"multiples of {config.align}", "--align"),
-        Setting("statistics", f"{config.batches} batches", "--batches"),
-        Setting("fine-tuning", f"{config.epochs} epochs at learning rate {config.lr:g}", "--epochs --lr"),
-        Setting("seed", str(config.seed), "--seed"),
-        Setting("run", str(target.path), "--out"),
-    ]
-    output.settings("Pruning", rows)
+def _meter(measuring: dict[str, Any], progress: Progress) -> "LatencyMeter":
+    """Return what measures; its own options are no part of the run, for another machine may go on with it."""
+    from prunekit_export.latency_meter import open_meter
+
+    def on_progress(done: int, total: int) -> None:
+        progress.advance("measuring layers", done, total)
+
+    runtime, threads, precision = (measuring[name] for name in _MEASURING)
+    return open_meter(runtime, threads=threads, precision=precision, on_progress=on_progress)
 
 
-def _show(report: "PruneReport", target: "RunDirectory", as_json: bool) -> None:
-    if as_json:
-        output.show_json({"run": target.path, "report": report})
-        return
-    _show_layers(report)
-    _show_frozen(report)
-    _show_totals(report)
-    output.say(f"Next: prunekit export {target.path}")
+def _hint(target: "RunDirectory") -> str:
+    return f"Go on with: prunekit prune --resume {target.path}"
 
 
-def _show_layers(report: "PruneReport") -> None:
-    rows = [
-        (
-            layer.name,
-            f"{layer.channels_before} -> {layer.channels_after}",
-            f"{formats.quantity(layer.macs_before)} -> {formats.quantity(layer.macs_after)}",
-        )
-        for layer in report.layers
-    ]
-    output.show(Table("Layers", ("layer", "channels", "MACs"), rows))
-
-
-def _show_frozen(report: "PruneReport") -> None:
-    if report.frozen:
-        output.show(Table("Left whole", ("group", "reason"), report.frozen))
-
-
-def _show_totals(report: "PruneReport") -> None:
-    removed = formats.percent(1 - report.params_after / report.params_before)
-    rows = [
-        (
-            "MACs",
-            formats.quantity(report.macs_before),
-            formats.quantity(report.macs_after),
-            formats.percent(report.ratio_realised),
-        ),
-        ("params", formats.quantity(report.params_before), formats.quantity(report.params_after), removed),
-    ]
-    output.show(Table("Pruned", ("", "before", "after", "removed"), rows))
-    output.result(f"Largest difference from the masked network: {report.exactness:.1e} (exactness contract)")
-    scores = [("dense", report.miou_before), ("pruned", report.miou_pruned), ("fine-tuned", report.miou_after)]
-    output.show(Table("Validation mIoU", ("network", "mIoU"), [(name, formats.score(miou)) for name, miou in scores]))
+def _watching(progress: Progress, trust_code: bool) -> dict[str, Any]:
+    observer = TrainingProgress(progress, "fine-tuning")
+    return {"observer": observer, "on_stage": progress.stage, "trust_code": trust_code}

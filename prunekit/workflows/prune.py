@@ -1,102 +1,39 @@
-"""Pruning a trained run: analyse, measure redundancy on data, choose, cut, prove, fine-tune."""
+"""Pruning a trained run: stage by stage, analyse, choose, cut, prove, fine-tune; each stage written, none done twice.
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+In the run: `recipe.toml` (of the last fine-tuning), `prune.json` (settings, and what each stage did) with `prune.svg`,
+`sparse/` (a training before the first cut), `stage-01/`, ... (all stages but the last) with their `pruned/` (as cut),
+and the last stage's files in the run itself.
+"""
+
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
-import torch
-from pydantic import Field
-from torch import Tensor
-
-from prunekit.data.dataset import SegmentationDataset
-from prunekit.data.loading import eval_batches
-from prunekit.data.registry import open_dataset
-from prunekit.errors import RunError
-from prunekit.modelfile import LoadedModel, load_model, save_model
-from prunekit.models.segmenter import Segmenter
-from prunekit.pruning.allocation import uniform_keep
-from prunekit.pruning.analysis import analyse
+from prunekit.errors import PruneError, RunError
+from prunekit.modelfile import LoadedModel, load_model, read_card, save_model
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.criteria import Scores, clique_scores, l2_scores, random_scores
-from prunekit.pruning.plan import Plan, make_plan
-from prunekit.pruning.redundancy import collect
-from prunekit.pruning.surgery import prune_
-from prunekit.pruning.verify import verify
-from prunekit.recipe import Recipe, Section
-from prunekit.run import RunDirectory, read_json, write_json
-from prunekit.training.device import cpu_threads, resolve_device
-from prunekit.training.evaluate import evaluate
+from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
+from prunekit.pruning.criteria.registry import criterion
+from prunekit.pruning.latency_table import LatencyTable
+from prunekit.run import RunDirectory
+from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
-from prunekit.training.loop import fit
-
-REPORT = "prune.json"
-Stage = Callable[[str], None]
-
-
-class PruneConfig(Section):
-    """How a run is pruned."""
-
-    ratio: float = Field(0.5, gt=0, lt=1, description="share of the MACs to remove")
-    criterion: Literal["sirfp", "l2", "random"] = Field("sirfp", description="which channels go")
-    align: int = Field(8, ge=1, description="channel counts are kept multiples of this")
-    epochs: int = Field(10, ge=0, description="epochs of fine-tuning; 0 leaves the network as cut")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of the fine-tuning")
-    batches: int = Field(16, ge=1, description="batches the channel statistics are collected on")
-    seed: int = Field(0, ge=0, description="seed of choice, order and augmentation")
-    precision: Literal["fp32", "bf16", "fp16"] | None = Field(None, description="autocast type; None keeps the run's")
-    device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="None keeps the run's")
-    threads: int | None = Field(None, ge=0, description="CPU threads; None keeps the run's")
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer before and after."""
-
-    name: str
-    channels_before: int
-    channels_after: int
-    macs_before: int
-    macs_after: int
-
-
-@dataclass(frozen=True)
-class PruneReport:
-    """What was removed, and what it cost."""
-
-    source: str
-    macs_before: int
-    macs_after: int
-    params_before: int
-    params_after: int
-    ratio_realised: float
-    """Share of the source network's MACs that is gone."""
-    layers: tuple[LayerRow, ...]
-    frozen: tuple[tuple[str, str], ...]
-    """Groups that stay whole, and why."""
-    exactness: float
-    """Largest relative difference between the pruned and the masked network, float32."""
-    miou_before: float | None
-    miou_pruned: float | None
-    """Right after the cut, before any fine-tuning."""
-    miou_after: float | None
-    """After fine-tuning; None until it is done."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all steps of one pruning share."""
-
-    recipe: Recipe
-    train_set: SegmentationDataset
-    val_set: SegmentationDataset
-    device: torch.device
-    stage: Stage
+from prunekit.workflows.pruning.analysing import Analysed, analysed
+from prunekit.workflows.pruning.config import PruneConfig as PruneConfig
+from prunekit.workflows.pruning.config import fine_tuning_recipe
+from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, write_cut
+from prunekit.workflows.pruning.job import Job, LatencyMeter, Tell
+from prunekit.workflows.pruning.report import FIGURE as FIGURE
+from prunekit.workflows.pruning.report import FORMAT, write_report
+from prunekit.workflows.pruning.report import REPORT as REPORT
+from prunekit.workflows.pruning.report import LayerRow as LayerRow
+from prunekit.workflows.pruning.report import PruneReport as PruneReport
+from prunekit.workflows.pruning.report import StageReport as StageReport
+from prunekit.workflows.pruning.report import is_pruning as is_pruning
+from prunekit.workflows.pruning.report import read_report as read_report
+from prunekit.workflows.pruning.schedule import shares
+from prunekit.workflows.pruning.selecting import Selection, check_reachable, cost_of, final_target, table_of
+from prunekit.workflows.pruning.sparse import read_selection, sparsify, write_selection
+from prunekit.workflows.pruning.tuning import tune
 
 
 def prune_run(
@@ -105,179 +42,136 @@ def prune_run(
     target: RunDirectory,
     *,
     observer: Observer | None = None,
-    on_stage: Stage | None = None,
+    on_stage: Tell | None = None,
     trust_code: bool = False,
+    table: LatencyTable | None = None,
+    meter: LatencyMeter | None = None,
 ) -> PruneReport:
     """Prune the model of `source`, fine-tune it by its own recipe, and write the result to `target`.
 
     Args:
         source: a trained run; stays as it is.
         config: what to remove and how to train on.
-        target: a new run. `pruned/` in it holds the network as cut, `prune.json` the report.
+        target: a new run; nothing is written to it before the target is known to be within reach.
         observer: told about each step of the fine-tuning.
         on_stage: told what is being done.
         trust_code: allow a factory outside prunekit, which runs that package's code.
+        table: latency of the source's layers on the machine at hand, for a target in milliseconds.
+        meter: measures such a table for every stage instead, and each cut network, until the target is met.
 
     Raises:
-        PruneError: the network cannot be analysed, the ratio is out of reach, or the cut network is not exact.
+        PruneError: the network cannot be analysed, the target is out of reach, or a cut network is not exact.
         PrunekitError: the source, its data or the device cannot be used.
     """
-    loaded = load_model(source, trust_code=trust_code)
-    job = _job(_fine_tuning_recipe(source.recipe(), config), on_stage or _silent)
-    with cpu_threads(job.recipe.train):
-        report = _cut(loaded, source, config, target, job)
-        return _fine_tune(target, report, job, observer, trust_code)
+    recipe = fine_tuning_recipe(source.recipe(), config)
+    criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
+    job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
+    with cpu_threads(recipe.train):
+        loaded = load_model(source, trust_code=trust_code)
+        now, report = _begin(loaded, source, job)
+        return _go_on(report, source, job, now)
 
 
 def resume_prune(
     target: RunDirectory,
     *,
     observer: Observer | None = None,
-    on_stage: Stage | None = None,
+    on_stage: Tell | None = None,
     trust_code: bool = False,
+    table: LatencyTable | None = None,
+    meter: LatencyMeter | None = None,
 ) -> PruneReport:
-    """Go on with the fine-tuning of a pruning that was interrupted after the cut.
+    """Go on with a pruning that was interrupted; one that is finished is only read.
+
+    Args:
+        target: the run.
+        observer: told about each step of the fine-tuning.
+        on_stage: told what is being done.
+        trust_code: allow a factory outside prunekit, which runs that package's code.
+        table: as for `prune_run`; it or a meter is needed as long as `needs_latency` says so.
+        meter: as for `prune_run`.
 
     Raises:
-        RunError: the cut itself was not finished.
+        RunError: nothing was written that could be gone on with, or the source is gone or another one.
+        PrunekitError: as `prune_run`.
     """
     if not is_pruning(target):
-        raise RunError(f"{target.path} was interrupted before its cut was written. Prune again; nothing is lost.")
-    job = _job(target.recipe(), on_stage or _silent)
-    with cpu_threads(job.recipe.train):
-        return _fine_tune(target, read_report(target), job, observer, trust_code)
+        raise RunError(f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost.")
+    report = read_report(target)
+    if report.finished:
+        return report
+    config, recipe = PruneConfig.model_validate(report.config), target.recipe()
+    criterion(config.criterion, trust_code=trust_code)
+    job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
+    with cpu_threads(recipe.train):
+        return _go_on(report, find_source(report, target), job, None)
 
 
-def is_pruning(run: RunDirectory) -> bool:
-    """Tell whether `run` holds a finished cut."""
-    return (run.path / REPORT).exists() and _as_cut(run).model_path.exists()
+def needs_latency(report: PruneReport) -> bool:
+    """Tell whether going on takes a latency table or a meter: a target in milliseconds, and stages left to cut."""
+    return report.target == "latency" and not report.finished and len(report.stages) < len(report.planned)
 
 
-def read_report(run: RunDirectory) -> PruneReport:
-    """Read `prune.json` back."""
-    values = read_json(run.path / REPORT)
-    try:
-        layers = tuple(LayerRow(**row) for row in values.pop("layers"))
-        frozen = tuple((name, reason) for name, reason in values.pop("frozen"))
-        return PruneReport(layers=layers, frozen=frozen, **values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.path / REPORT} is damaged: {error}. Prune again.") from None
+def find_source(report: PruneReport, target: RunDirectory) -> RunDirectory:
+    """Return the run that a pruning began with: where it was, or beside the pruning, if both were moved.
+
+    Raises:
+        RunError: it is gone, or holds other weights now.
+    """
+    named = Path(report.source)
+    candidates = [RunDirectory(named), RunDirectory(target.path.parent / named.name)]
+    found = next((run for run in candidates if run.model_path.exists()), None)
+    if found is None:
+        raise RunError(f"{target.path} prunes {named}, which is gone. Put it back to go on, or prune another run.")
+    if read_card(found).weights_sha256 != report.source_sha256:
+        raise RunError(f"{found.path} holds other weights than {target.path} began with. Prune it again.")
+    return found
 
 
 def _silent(_: str) -> None:
     """Say nothing."""
 
 
-def _as_cut(target: RunDirectory) -> RunDirectory:
-    return RunDirectory(target.path / "pruned")
-
-
-def _fine_tuning_recipe(recipe: Recipe, config: PruneConfig) -> Recipe:
-    """Return the source's recipe with the fine-tuning's settings; every sample is trained on."""
-    changed: dict[str, Any] = {"epochs": max(1, config.epochs), "lr": config.lr, "seed": config.seed}
-    changed |= {key: value for key in ("precision", "device", "threads") if (value := getattr(config, key)) is not None}
-    selection = recipe.selection.model_copy(update={"strategy": "none"})
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changed), "selection": selection})
-
-
-def _job(recipe: Recipe, stage: Stage) -> _Job:
-    device = resolve_device(recipe.train.device)
-    return _Job(recipe, open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val"), device, stage)
-
-
-def _cut(
-    loaded: LoadedModel, source: RunDirectory, config: PruneConfig, target: RunDirectory, job: _Job
-) -> PruneReport:
-    """Choose and remove channels, prove the result, write it; return the report so far."""
+def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analysed, PruneReport]:
+    """Analyse the source and refuse what cannot be done; nothing is written yet."""
     segmenter = loaded.segmenter.to(job.device)
-    job.stage("Evaluating the network before")
-    miou_before = _miou(segmenter, loaded, job)
-    job.stage("Analysing which channels belong together")
-    images_13HW = _example(loaded, job)
-    coupling = analyse(segmenter.network, (images_13HW,))
-    scores = _scores(segmenter, loaded, coupling, config, job)
-    keep = uniform_keep(coupling, config.ratio, config.align, scores)
-    plan = make_plan(coupling, keep)
-    job.stage("Proving that the cut network equals the masked one")
-    error = verify(segmenter.network.eval(), plan, coupling, (images_13HW,))
-    prune_(segmenter.network, plan)
-    job.stage("Evaluating the network as cut")
-    report = _report(coupling, keep, source, error, miou_before, _miou(segmenter, loaded, job))
-    _write_cut(segmenter, loaded, plan, config, report, target, job)
-    return report
-
-
-def _scores(segmenter: Segmenter, loaded: LoadedModel, coupling: Coupling, config: PruneConfig, job: _Job) -> Scores:
-    if config.criterion == "l2":
-        return l2_scores(coupling, segmenter.network)
-    if config.criterion == "random":
-        return random_scores(coupling, config.seed)
-    job.stage(f"Measuring how channels repeat each other on {config.batches} batches")
-    batches = _statistics_batches(loaded, config, job)
-    redundancy = collect(segmenter.network, coupling, batches, seed=config.seed, forward=segmenter)
-    return clique_scores(coupling, redundancy)
-
-
-def _statistics_batches(loaded: LoadedModel, config: PruneConfig, job: _Job) -> Iterator[Tensor]:
-    """Yield training images spread evenly over the data set, unaugmented: neighbours in a video are alike."""
-    size = job.recipe.train.batch_size
-    step = max(1, len(job.train_set) // (size * config.batches))
-    spread = _Every(job.train_set, step)
-    for batch in islice(eval_batches(spread, loaded.contract, batch_size=size), config.batches):
-        yield batch.images_B3HW.to(job.device)
-
-
-class _Every:
-    """Every n-th sample of a data set."""
-
-    def __init__(self, dataset: SegmentationDataset, step: int) -> None:
-        self.dataset, self.step, self.classes = dataset, step, dataset.classes
-
-    def __len__(self) -> int:
-        return (len(self.dataset) + self.step - 1) // self.step
-
-    def __getitem__(self, index: int) -> Any:
-        if index >= len(self):
-            raise IndexError(index)
-        return self.dataset[index * self.step]
-
-
-def _example(loaded: LoadedModel, job: _Job) -> Tensor:
-    """Return one validation image as the network gets it, its size a multiple of the network's stride."""
-    batch = next(iter(eval_batches(job.val_set, loaded.contract, batch_size=1)))
-    return batch.images_B3HW.to(job.device)
-
-
-def _miou(segmenter: Segmenter, loaded: LoadedModel, job: _Job) -> float | None:
-    confusion = evaluate(
-        segmenter, job.val_set, loaded.contract, batch_size=job.recipe.train.batch_size, device=job.device
-    )
-    return confusion.to_json()["miou"]
-
-
-def _report(
-    coupling: Coupling,
-    keep: dict[str, list[int]],
-    source: RunDirectory,
-    error: float,
-    miou_before: float | None,
-    miou_pruned: float | None,
-) -> PruneReport:
-    before, after = coupling.macs(), coupling.macs(keep)
-    return PruneReport(
+    job.tell("Evaluating the network before")
+    miou = job.miou(segmenter, loaded)
+    _check_floor(miou, job)
+    now = analysed(loaded, job)
+    if job.config.target_kind == "latency":
+        table_of(now).check_network(now.network)
+    cost = cost_of(now, job)
+    wanted = final_target(job.config).wanted(cost)
+    planned = shares(job.config, 1 - wanted / cost)
+    if len(planned) > 1 or job.config.sparsity != "none":
+        check_reachable(now, job)
+    report = PruneReport(
+        format=FORMAT,
         source=str(source.path),
-        macs_before=before,
-        macs_after=after,
-        params_before=coupling.params(),
-        params_after=coupling.params(keep),
-        ratio_realised=1 - after / before,
-        layers=_layers(coupling, keep),
-        frozen=_whole(coupling),
-        exactness=error,
-        miou_before=miou_before,
-        miou_pruned=miou_pruned,
-        miou_after=None,
+        source_sha256=loaded.card.weights_sha256,
+        config=job.config.model_dump(mode="json"),
+        target=job.config.target_kind,
+        cost_before=cost,
+        cost_wanted=wanted,
+        macs_before=now.coupling.macs(),
+        params_before=now.coupling.params(),
+        frozen=_whole(now.coupling),
+        parts_before=parts_of(now.coupling.layer_macs()),
+        miou_before=miou,
+        planned=planned,
     )
+    return now, report
+
+
+def _check_floor(miou: float | None, job: Job) -> None:
+    floor = job.config.min_miou
+    if floor is not None and (miou is None or miou < floor):
+        found = "cannot be measured" if miou is None else f"is {miou:.4f}"
+        raise PruneError(
+            f"The network before pruning must reach the floor of {floor:g} itself; its validation mIoU {found}. "
+            "Lower --min-miou, or leave it out."
+        )
 
 
 def _whole(coupling: Coupling) -> tuple[tuple[str, str], ...]:
@@ -286,61 +180,70 @@ def _whole(coupling: Coupling) -> tuple[tuple[str, str], ...]:
     return (*groups, *((name, "is used by no graph that could be traced") for name in coupling.unseen))
 
 
-def _layers(coupling: Coupling, keep: dict[str, list[int]]) -> tuple[LayerRow, ...]:
-    """Return a row for every layer that makes channels, in the order of execution."""
-    removed = coupling.removed(keep)
-    macs_before, macs_after = coupling.layer_macs(), coupling.layer_macs(keep)
-    rows: dict[str, LayerRow] = {}
-    for slot in coupling.slots:
-        name = slot.parameter.rpartition(".")[0]
-        if slot.role == "out" and name not in rows and name in macs_before:
-            left = int((~removed[slot.labels]).sum())
-            rows[name] = LayerRow(name, len(slot.labels), left, macs_before[name], macs_after[name])
-    return tuple(rows.values())
-
-
-def _write_cut(
-    segmenter: Segmenter,
-    loaded: LoadedModel,
-    plan: Plan,
-    config: PruneConfig,
-    report: PruneReport,
-    target: RunDirectory,
-    job: _Job,
-) -> None:
-    earlier = loaded.card.plan
-    whole = plan if earlier is None else Plan.from_json(earlier).then(plan)
-    step = {
-        "step": "prune",
-        "source": Path(report.source).name,
-        **config.model_dump(),
-        "realised": report.ratio_realised,
-    }
-    card = loaded.card.followed_by(step).model_copy(update={"plan": whole.to_json()})
-    target.write_recipe(job.recipe)
-    save_model(_as_cut(target), segmenter.cpu(), card)
-    write_json(target.path / REPORT, report.to_json())
-
-
-def _fine_tune(
-    target: RunDirectory, report: PruneReport, job: _Job, observer: Observer | None, trust_code: bool
-) -> PruneReport:
-    """Train the cut network on, and finish the report."""
-    loaded = load_model(_as_cut(target), trust_code=trust_code)
-    epochs = loaded.card.lineage[-1]["epochs"]
-    if epochs == 0:
-        save_model(target, loaded.segmenter, loaded.card)
-        return report
-    job.stage(f"Fine-tuning for {epochs} epochs")
-    result = fit(
-        loaded.segmenter,
-        job.recipe,
-        target,
-        train_set=job.train_set,
-        val_set=job.val_set,
-        card=loaded.card,
-        observer=observer,
-    )
-    report = replace(report, miou_after=result.miou)
-    write_json(target.path / REPORT, report.to_json())
+def _go_on(report: PruneReport, source: RunDirectory, job: Job, now: Analysed | None) -> PruneReport:
+    """Do what is left of the stages; `now` is the source network, if it was analysed a moment ago."""
+    for number in range(1, len(report.planned) + 1):
+        if number > len(report.stages):
+            report = _cut_stage(report, source, job, now)
+        now = None
+        stage = report.stages[number - 1]
+        if not stage.tuned:
+            stage = tune(stage, source, job)
+            report = report.with_stage(stage)
+            write_report(job.target, report)
+        if (reason := _below_floor(stage, job)) is not None:
+            report = replace(report, rolled_back=reason)
+            _take_back(report, source, job)
+            break
+    report = replace(report, finished=True)
+    write_report(job.target, report)
     return report
+
+
+def _cut_stage(report: PruneReport, source: RunDirectory, job: Job, now: Analysed | None) -> PruneReport:
+    """Cut the next stage and write it: recipe, network, report, in this order, for the report is what is resumed."""
+    number, decided = len(report.stages) + 1, None
+    if number == 1 and job.config.sparsity != "none":
+        now, decided = _made_sparse(report, source, job, now)
+    elif now is None:
+        before = source if number == 1 else job.stage_run(number - 1)
+        now = analysed(load_model(before, trust_code=job.trust_code), job)
+    if len(report.planned) > 1:
+        job.tell(f"Stage {number} of {len(report.planned)}")
+    plan, stage = cut_(now, report, job, decided)
+    job.target.write_recipe(job.recipe)
+    write_cut(job.cut_run(number), now.loaded, plan, stage, report.macs_before, job)
+    report = report.with_stage(stage)
+    write_report(job.target, report)
+    return report
+
+
+def _made_sparse(
+    report: PruneReport, source: RunDirectory, job: Job, now: Analysed | None
+) -> tuple[Analysed, Selection | None]:
+    """Train the source towards sparsity; for the pull on what goes alone, choose that first and keep to it."""
+    now = now or analysed(load_model(source, trust_code=job.trust_code), job)
+    chosen = None
+    if job.config.sparsity == "mask":
+        chosen = read_selection(job.sparse_run) or choose(now, report, job)
+        write_selection(job.sparse_run, chosen)
+    job.target.write_recipe(job.recipe)
+    write_report(job.target, report)
+    return analysed(sparsify(now, chosen, job), job), chosen
+
+
+def _below_floor(stage: StageReport, job: Job) -> str | None:
+    """Return why a stage is to be taken back, or None."""
+    floor = job.config.min_miou
+    if floor is None or (stage.miou is not None and stage.miou >= floor):
+        return None
+    found = "no validation pixel counts" if stage.miou is None else f"its validation mIoU is {stage.miou:.4f}"
+    return f"stage {stage.number}, {stage.share:.1%} removed: {found}, below the floor of {floor:g}"
+
+
+def _take_back(report: PruneReport, source: RunDirectory, job: Job) -> None:
+    """Make the network before the last stage the run's result."""
+    number = len(report.stages) - 1
+    loaded = load_model(source if number == 0 else job.stage_run(number), trust_code=job.trust_code)
+    job.tell(f"Taking back {report.rolled_back}")
+    save_model(job.target, loaded.segmenter, loaded.card)

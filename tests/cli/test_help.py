@@ -78,9 +78,41 @@ def test_train_help_shows_the_recipe_s_choices_and_defaults():
 
 
 def test_prune_help_shows_the_config_s_choices_and_defaults():
+    from prunekit.pruning.criteria.registry import CRITERIA
     from prunekit.workflows.prune import PruneConfig
 
-    assert shown("prune", "--criterion").metavar == choices(PruneConfig, "criterion")
+    assert shown("prune", "--criterion").show_default in CRITERIA
+    for key in ("allocation", "schedule", "init", "distill", "compensate", "sparsity"):
+        assert shown("prune", f"--{key}").metavar == choices(PruneConfig, key), key
+    for key in ("loss", "sampler", "precision", "device"):
+        optional = get_args(PruneConfig.model_fields[key].annotation)[0]
+        assert shown("prune", f"--{key}").metavar == "|".join(get_args(optional)), key
     defaults = PruneConfig()
-    for key in ("ratio", "criterion", "align", "epochs", "lr", "batches", "seed"):
-        assert shown("prune", f"--{key}").show_default == str(getattr(defaults, key)), key
+    same = (
+        "ratio",
+        "criterion",
+        "align",
+        "epochs",
+        "lr",
+        "batches",
+        "seed",
+        "allocation",
+        "schedule",
+        "init",
+        "distill",
+    )
+    for key in (*same, "compensate", "sparsity", "stage_epochs", "bn_batches", "sparsity_epochs"):
+        assert shown("prune", "--" + key.replace("_", "-")).show_default == str(getattr(defaults, key)), key
+
+
+def test_prune_help_names_the_stages_of_each_schedule():
+    from prunekit.workflows.pruning.config import STEPS
+
+    assert shown("prune", "--steps").show_default == ", ".join(f"{count} {name}" for name, count in STEPS.items())
+
+
+def test_every_setting_of_a_pruning_has_an_option():
+    from prunekit.workflows.prune import PruneConfig
+
+    options = {parameter.name for parameter in get_command(app).commands["prune"].params}
+    assert {name.removesuffix("_ms") for name in PruneConfig.model_fields} <= options

@@ -36,6 +36,8 @@ def _recipes(draw: st.DrawFn) -> Recipe:
         part.pop(low, None)
         if high in part:
             part[low] = part[high]
+    values["train"].setdefault("epochs", values["train"].get("rewind_epoch", 20))
+    values["train"]["epochs"] = max(values["train"]["epochs"], values["train"].get("rewind_epoch", 0))
     return parse_recipe(values)
 
 
@@ -71,6 +73,8 @@ def test_a_value_of_another_kind_is_refused_by_name(key):
         ("selection.ratio", 1.0),
         ("data.scale_min", 3.0),
         ("selection.start", 0.95),
+        ("train.rewind_epoch", 21),
+        ("train.loss", "focal"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(key, value):

@@ -1,43 +1,29 @@
-"""Pruning a run: what is written, what a kill costs, what is refused."""
+"""Pruning a run at once: what is written, what a kill costs, what is refused."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from prunekit.errors import PrunekitError, RunError
+from prunekit.errors import PruneError, PrunekitError, RunError
 from prunekit.modelfile import load_model, read_card
-from prunekit.recipe import parse_recipe
-from prunekit.run import RunDirectory
+from prunekit.run import RunDirectory, read_json, write_json
 from prunekit.training.events import EpochEvent, Silent
-from prunekit.workflows.prune import PruneConfig, is_pruning, prune_run, read_report, resume_prune
-from prunekit.workflows.train import train
-
-DATA = {"height": 32, "width": 48, "train_images": 8, "val_images": 4}
-MODEL = {"name": "python:prunekit.models.street:street_net?width=16"}
-
-
-def new_run(path: Path) -> RunDirectory:
-    path.mkdir()
-    return RunDirectory(path)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    run = new_run(tmp_path_factory.mktemp("runs") / "train")
-    train(parse_recipe({"data": DATA, "model": MODEL, "train": {"epochs": 1, "batch_size": 4, "threads": 1}}), run)
-    return run
-
-
-def config(**values: object) -> PruneConfig:
-    return PruneConfig.model_validate({"epochs": 2, "align": 4, "batches": 2, **values})
+from prunekit.workflows.prune import (
+    FIGURE,
+    REPORT,
+    is_pruning,
+    prune_run,
+    read_report,
+    resume_prune,
+)
 
 
 @pytest.mark.parametrize("criterion", ["sirfp", "l2", "random"])
-def test_a_run_is_pruned_to_its_ratio_and_can_be_loaded(source: RunDirectory, tmp_path: Path, criterion: str) -> None:
-    target = new_run(tmp_path / "pruned")
-    report = prune_run(source, config(criterion=criterion, epochs=1), target)
-    assert abs(report.ratio_realised - 0.5) <= 0.01
+def test_a_run_is_pruned_to_its_ratio_and_can_be_loaded(source, new_run, config, criterion: str) -> None:
+    target = new_run("pruned")
+    report = prune_run(source, config(criterion=criterion, compensate="auto"), target)
+    assert abs(report.ratio_realised - 0.5) <= 0.005
     assert report.exactness <= 1e-4
     loaded = load_model(target)
     assert sum(p.numel() for p in loaded.segmenter.parameters()) == report.params_after < report.params_before
@@ -46,21 +32,66 @@ def test_a_run_is_pruned_to_its_ratio_and_can_be_loaded(source: RunDirectory, tm
     assert loaded.segmenter(torch.randn(1, 3, 33, 47)).shape == (1, loaded.card.num_classes, 33, 47)
     assert [step["step"] for step in loaded.card.lineage] == ["train", "prune", "train"]
     assert read_report(target) == report
+    assert (target.path / FIGURE).read_text().startswith("<svg")
 
 
-def test_the_source_stays_as_it_was(source: RunDirectory, tmp_path: Path) -> None:
+def test_the_report_adds_up(source, new_run, config) -> None:
+    target = new_run("pruned")
+    report = prune_run(source, config(epochs=0), target)
+    assert sum(part.macs_before for part in report.parts) == report.macs_before
+    assert sum(part.macs_after for part in report.parts) == report.macs_after
+    widths = {module: len(weight) for module, weight in _weights(target).items()}
+    assert {row.name: row.channels_after for row in report.layers} == {
+        row.name: widths[row.name] for row in report.layers
+    }
+    for group in report.groups:
+        assert widths[group.name] == group.width_after <= group.width_before
+        assert group.redundancy_before is not None
+        assert 0 <= group.redundancy_before <= 1
+    assert [row.block for row in report.padding] == [8, 16, 32]
+    values = read_json(target.path / REPORT)
+    assert values["macs_after"] == report.macs_after
+    assert values["ratio_realised"] == report.ratio_realised
+
+
+def _weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    state = load_model(run).segmenter.network.state_dict()
+    return {name.removesuffix(".weight"): value for name, value in state.items() if name.endswith(".weight")}
+
+
+@pytest.mark.parametrize(("name", "share"), [("target_macs", 0.4), ("target_params", 0.3)])
+def test_absolute_targets_are_met(source, new_run, config, name: str, share: float) -> None:
+    dense = prune_run(source, config(epochs=0, ratio=0.2), new_run("first"))
+    before = {"target_macs": dense.macs_before, "target_params": dense.params_before}[name]
+    report = prune_run(source, config(epochs=0, **{name: share * before}), new_run("pruned"))
+    after = {"target_macs": report.macs_after, "target_params": report.params_after}[name]
+    assert after == pytest.approx(share * before, abs=0.005 * before)
+    assert report.stages[0].cost_predicted == after
+
+
+def test_the_source_stays_as_it_was(source, new_run, config) -> None:
     before = {path: path.read_bytes() for path in source.path.iterdir()}
-    prune_run(source, config(epochs=0), new_run(tmp_path / "pruned"))
+    prune_run(source, config(compensate="linear", bn_batches=1, init="rewind", distill="logits"), new_run("pruned"))
     assert {path: path.read_bytes() for path in source.path.iterdir()} == before
 
 
-def test_without_fine_tuning_the_cut_network_is_the_result(source: RunDirectory, tmp_path: Path) -> None:
-    target = new_run(tmp_path / "pruned")
+def test_without_fine_tuning_the_cut_network_is_the_result(source, new_run, config) -> None:
+    target = new_run("pruned")
     report = prune_run(source, config(epochs=0), target)
     assert report.miou_after is None
-    cut, result = load_model(RunDirectory(target.path / "pruned")), load_model(target)
-    for name, value in cut.segmenter.state_dict().items():
-        assert torch.equal(value, result.segmenter.state_dict()[name])
+    assert_same_weights(RunDirectory(target.path / "pruned"), target)
+
+
+def test_compensation_and_new_norms_change_what_is_written(source, new_run, config) -> None:
+    runs = [new_run(name) for name in ("plain", "linear", "norms")]
+    for run, values in zip(runs, ({}, {"compensate": "linear"}, {"bn_batches": 2}), strict=True):
+        report = prune_run(source, config(epochs=0, **values), run)
+        assert bool(report.stages[0].compensated) == (run.path.name == "linear")
+    plain, linear, norms = (load_model(run).segmenter.network.state_dict() for run in runs)
+    differing = {name for name, value in plain.items() if not torch.equal(value, linear[name])}
+    assert differing
+    assert all(name.endswith(("weight", "bias")) for name in differing)
+    assert any(not torch.equal(value, norms[name]) for name, value in plain.items() if "running" in name)
 
 
 class StopsAfter(Silent):
@@ -72,20 +103,51 @@ class StopsAfter(Silent):
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_fine_tuning_ends_in_the_same_weights(source: RunDirectory, tmp_path: Path) -> None:
-    whole, cut_short = new_run(tmp_path / "whole"), new_run(tmp_path / "cut-short")
-    expected = prune_run(source, config(), whole)
+def test_an_interrupted_fine_tuning_ends_in_the_same_weights(source, new_run, config) -> None:
+    whole, cut_short = new_run("whole"), new_run("cut-short")
+    expected = prune_run(source, config(epochs=2), whole)
     with pytest.raises(KeyboardInterrupt):
-        prune_run(source, config(), cut_short, observer=StopsAfter(1))
+        prune_run(source, config(epochs=2), cut_short, observer=StopsAfter(1))
     assert is_pruning(cut_short)
     assert not cut_short.model_path.exists()
-    assert resume_prune(cut_short).miou_after == expected.miou_after
-    want, have = load_model(whole).segmenter.state_dict(), load_model(cut_short).segmenter.state_dict()
+    assert resume_prune(cut_short) == expected
+    assert_same_weights(whole, cut_short)
+
+
+OWN = """
+import numpy as np
+from prunekit.pruning.criteria.criterion import Scored
+
+def scores(evidence):
+    return {group.name: np.arange(group.width)[::-1].astype(float) for group in evidence.coupling.free}
+
+last_first = Scored("last-first", "later channels go first", "uniform", frozenset(), scores)
+"""
+
+
+def test_a_criterion_of_one_s_own_is_used_and_resumed_where_it_is_trusted(
+    source, new_run, config, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "own_workflow_criterion.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = new_run("own")
+    with pytest.raises(KeyboardInterrupt):
+        prune_run(
+            source, config(epochs=2, criterion="python:own_workflow_criterion:last_first"), run, observer=StopsAfter(1)
+        )
+    with pytest.raises(PruneError, match="--trust-code"):
+        resume_prune(run)
+    assert resume_prune(run, trust_code=True).finished
+
+
+def assert_same_weights(one: RunDirectory, other: RunDirectory) -> None:
+    want, have = (load_model(run).segmenter.state_dict() for run in (one, other))
+    assert want.keys() == have.keys()
     assert all(torch.equal(value, have[name]) for name, value in want.items())
 
 
-def test_a_pruned_run_can_be_pruned_again(source: RunDirectory, tmp_path: Path) -> None:
-    once, twice = new_run(tmp_path / "once"), new_run(tmp_path / "twice")
+def test_a_pruned_run_can_be_pruned_again(source, new_run, config) -> None:
+    once, twice = new_run("once"), new_run("twice")
     first = prune_run(source, config(ratio=0.3, epochs=0, align=1), once)
     second = prune_run(once, config(ratio=0.3, epochs=0, align=1), twice)
     assert second.macs_before == first.macs_after
@@ -93,13 +155,46 @@ def test_a_pruned_run_can_be_pruned_again(source: RunDirectory, tmp_path: Path) 
     assert load_model(twice).segmenter(torch.randn(1, 3, 32, 48)).isfinite().all()
 
 
-def test_a_ratio_out_of_reach_writes_nothing(source: RunDirectory, tmp_path: Path) -> None:
-    target = new_run(tmp_path / "pruned")
-    with pytest.raises(PrunekitError, match="out of reach"):
-        prune_run(source, config(ratio=0.999), target)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ratio": 0.999}, r"out of reach.*--ratio 0\.\d"),
+        ({"ratio": 0.999, "schedule": "iterative"}, "out of reach"),
+        ({"ratio": 0.999, "sparsity": "l1"}, "out of reach"),
+        ({"target_macs": 1e12}, "asks for nothing"),
+        ({"target_latency_ms": 1.0}, "latency table"),
+        ({"min_miou": 0.999}, "--min-miou"),
+        ({"settings": {"train.nonsense": 1}}, "nonsense"),
+        ({"schedule": "iterative", "stages": (0.6,), "target_macs": 600_000.0}, "below the target"),
+    ],
+)
+def test_a_request_out_of_reach_writes_nothing(
+    source, new_run, config, values: dict[str, object], message: str
+) -> None:
+    target = new_run("pruned")
+    with pytest.raises(PrunekitError, match=message):
+        prune_run(source, config(**values), target)
     assert list(target.path.iterdir()) == []
 
 
-def test_what_is_no_pruning_cannot_be_resumed(source: RunDirectory) -> None:
+def test_what_is_no_pruning_cannot_be_resumed(source) -> None:
     with pytest.raises(RunError, match="Prune again"):
         resume_prune(source)
+
+
+def test_a_damaged_report_is_refused(source, new_run, config) -> None:
+    run = new_run("pruned")
+    prune_run(source, config(epochs=0), run)
+    values = read_json(run.path / REPORT)
+    for damage, message in (
+        ({"format": 1}, "another version"),
+        ({"macs_before": "many"}, "macs_before"),
+        ({"stages": [{**values["stages"][0], "share": None}]}, r"stages\.0\.share"),
+        ({"surplus": 1}, "surplus"),
+    ):
+        write_json(run.path / REPORT, values | damage)
+        with pytest.raises(RunError, match=message):
+            read_report(run)
+    Path(run.path / REPORT).write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        resume_prune(run)

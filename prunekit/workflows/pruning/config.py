@@ -1,0 +1,157 @@
+"""The settings of a pruning: what to remove, in how many stages, and how to train in between."""
+
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from prunekit.pruning.criteria.registry import CRITERIA, is_foreign
+from prunekit.recipe import Recipe, Section, TrainConfig, merge, parse_recipe
+
+TARGETS: Final = ("ratio", "target_macs", "target_params", "target_latency_ms")
+DEFAULT_RATIO: Final = 0.5
+STEPS: Final = {"one-shot": 1, "iterative": 2, "gradual": 4}
+"""Stages of each schedule where `steps` does not say: SIRFP's scripts take two (sirfp.md 1.3), four is our choice."""
+
+# Settings of the fine-tuning's recipe that have a field of their own here, or that this workflow decides.
+_OWN: Final = ("epochs", "lr", "seed", "precision", "device", "threads", "distill", "sparsity", "loss", "rewind_epoch")
+_DATA: Final = tuple(
+    f"data.{key}" for key in ("root", "crop_height", "crop_width", "scale_min", "scale_max", "flip", "colour")
+)
+
+TargetKind = Literal["ratio", "macs", "params", "latency"]
+
+
+class PruneConfig(Section):
+    """How a run is pruned. One of `ratio` and the `target_...` is given; without any, half of the MACs go."""
+
+    ratio: float | None = Field(None, gt=0, lt=1, description="share of the MACs to remove")
+    target_macs: float | None = Field(None, gt=0, description="MACs that remain, of one image at the run's size")
+    target_params: float | None = Field(None, gt=0, description="parameters that remain")
+    target_latency_ms: float | None = Field(None, gt=0, description="latency that remains, by a measured table [ms]")
+    criterion: str = Field("sirfp", description="which channels go; prunekit prune --list-criteria explains each")
+    allocation: Literal["auto", "uniform", "global", "cost"] = Field(
+        "auto", description="channels each group loses; auto is what the criterion asks for"
+    )
+    align: int = Field(8, ge=1, description="channel counts are kept multiples of this")
+    schedule: Literal["one-shot", "iterative", "gradual"] = Field(
+        "one-shot", description="all at once, in equal parts, or in parts that shrink (cubic)"
+    )
+    stages: tuple[float, ...] = Field((), description="shares removed after each stage before the last (iterative)")
+    steps: int | None = Field(None, ge=1, le=99, description="stages; None: 1 one-shot, 2 iterative, 4 gradual")
+    epochs: int = Field(10, ge=0, description="epochs of fine-tuning after the last stage; 0 leaves it as cut")
+    stage_epochs: int = Field(2, ge=0, description="epochs of fine-tuning after each earlier stage")
+    min_miou: float | None = Field(None, gt=0, le=1, description="a stage that ends below this is taken back")
+    init: Literal["pruned", "rewind", "random"] = Field(
+        "pruned", description="weights that fine-tuning starts from: as cut, early ones of the same training, new ones"
+    )
+    distill: Literal["none", "logits", "channel"] = Field("none", description="follow the source network's logits")
+    compensate: Literal["auto", "none", "linear"] = Field(
+        "auto", description="express removed channels by kept ones; auto is linear, or what the criterion's paper does"
+    )
+    bn_batches: int = Field(0, ge=0, description="batches to re-estimate batch norms on after the cut; 0 keeps them")
+    sparsity: Literal["none", "l1", "polarisation", "group", "mask"] = Field(
+        "none", description="pull on what is to go, in a training before the cut"
+    )
+    sparsity_epochs: int = Field(5, ge=1, description="epochs of that training")
+    loss: Literal["ce", "gsrl"] | None = Field(None, description="loss of the fine-tuning; None keeps the run's")
+    sampler: Literal["uniform", "balanced"] | None = Field(None, description="how images are drawn; None: the run's")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the fine-tuning")
+    batches: int = Field(16, ge=1, description="batches the channel statistics are collected on")
+    seed: int = Field(0, ge=0, description="seed of choice, order and augmentation")
+    precision: Literal["fp32", "bf16", "fp16"] | None = Field(None, description="autocast type; None keeps the run's")
+    device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="None keeps the run's")
+    threads: int | None = Field(None, ge=0, description="CPU threads; None keeps the run's")
+    settings: dict[str, Any] = Field({}, description="other settings of the fine-tuning: train.KEY and some data.KEY")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_target(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = [name for name in TARGETS if values.get(name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"one target at a time, got {' and '.join(given)}; leave all but one out")
+        return values if given else {**values, "ratio": DEFAULT_RATIO}
+
+    @field_validator("criterion")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in CRITERIA and not is_foreign(name):
+            known = ", ".join(sorted(CRITERIA))
+            raise ValueError(f"no criterion of that name; there are {known}, or python:package.module:name")
+        return name
+
+    @field_validator("stages")
+    @classmethod
+    def _rising(cls, stages: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share < 1 for share in stages) or list(stages) != sorted(set(stages)):
+            raise ValueError("shares must rise and lie between 0 and 1, such as 0.3,0.6")
+        return stages
+
+    @field_validator("settings")
+    @classmethod
+    def _tunable(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for dotted in settings:
+            section, _, key = dotted.partition(".")
+            if section == "train" and key in _OWN:
+                raise ValueError(f"{dotted} is decided by the pruning's own options; use the one of that name")
+            if section != "train" and dotted not in _DATA:
+                raise ValueError(f"{dotted} cannot change after a training; write train.KEY, {', '.join(_DATA)}")
+        return settings
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        if self.stages and self.schedule != "iterative":
+            raise ValueError(f"stages belong to the iterative schedule, got {self.schedule}; write iterative, or steps")
+        if self.stages and self.steps is not None:
+            raise ValueError("stages say how many there are; leave steps out")
+        if self.schedule == "one-shot" and self.steps not in (None, 1):
+            raise ValueError(f"one-shot has one step, got {self.steps}; write iterative or gradual")
+        if self.stages and self.ratio is not None and self.stages[-1] >= self.ratio:
+            raise ValueError(
+                f"the last stage goes to the ratio {self.ratio:g} by itself, and the stages before it must lie below; "
+                f"leave {self.stages[-1]:g} out"
+            )
+        return self
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What the target is measured in."""
+        names: tuple[TargetKind, ...] = ("ratio", "macs", "params", "latency")
+        return names[[getattr(self, name) is not None for name in TARGETS].index(True)]
+
+    @property
+    def target_value(self) -> float:
+        """The ratio, or what remains: MACs, parameters or milliseconds."""
+        return next(float(getattr(self, name)) for name in TARGETS if getattr(self, name) is not None)
+
+    @property
+    def stage_count(self) -> int:
+        """How many times channels are removed."""
+        return len(self.stages) + 1 if self.stages else self.steps or STEPS[self.schedule]
+
+
+def fine_tuning_recipe(recipe: Recipe, config: PruneConfig) -> Recipe:
+    """Return the source's recipe with the settings of the fine-tuning after the last stage.
+
+    Every sample is trained on, nothing pulls towards sparsity any more, and no early weights are kept.
+
+    Raises:
+        ConfigError: one of `config.settings` is unknown or out of range.
+    """
+    values = merge(recipe.model_dump(), config.settings)
+    train: dict[str, Any] = {"epochs": max(1, config.epochs), "lr": config.lr, "seed": config.seed}
+    train |= {"sparsity": "none", "distill": config.distill, "rewind_epoch": 0}
+    kept = ("precision", "device", "threads", "loss")
+    train |= {key: value for key in kept if (value := getattr(config, key)) is not None}
+    values["train"] |= train
+    values["selection"]["strategy"] = "none"
+    if config.sampler is not None:
+        values["data"]["sampler"] = config.sampler
+    return parse_recipe(values)
+
+
+def changed(recipe: Recipe, **train: Any) -> Recipe:
+    """Return `recipe` with other values in its training section."""
+    section = TrainConfig.model_validate({**recipe.train.model_dump(), **train})
+    return recipe.model_copy(update={"train": section})

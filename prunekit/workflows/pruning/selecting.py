@@ -1,0 +1,186 @@
+"""Which units stay: a criterion's ranking and an allocation, or what a criterion chooses by itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, cast
+
+import numpy as np
+
+from prunekit.errors import PruneError
+from prunekit.pruning.allocation import PolicyName, Target, allocate, cost_model
+from prunekit.pruning.allocation.targets import TOLERANCE
+from prunekit.pruning.coupling import Coupling
+from prunekit.pruning.criteria.criterion import Criterion
+from prunekit.pruning.criteria.evidence import Evidence
+from prunekit.pruning.criteria.ranking import Ranking, Rankings
+from prunekit.pruning.latency_loop import meet_latency
+from prunekit.pruning.latency_table import LatencyTable, widths_of
+from prunekit.workflows.pruning.analysing import Analysed, measured_ms
+from prunekit.workflows.pruning.config import PruneConfig
+from prunekit.workflows.pruning.job import Job
+
+Keep = dict[str, list[int]]
+"""Kept unit positions of each group, sorted."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a stage keeps."""
+
+    keep: Keep
+    allocation: str
+    cost_predicted: float
+    """In the target's unit: MACs, parameters or milliseconds."""
+    unaligned: Keep | None
+    """What would be kept for the same target if channel counts could be any; None where that is not known."""
+    measured_ms: float | None = None
+    """Latency of the network so cut, where one can be measured."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a stage aims at."""
+
+    target: Target
+    """For the network as it is now."""
+    cost_wanted: float
+    reached: bool
+    """The stage before went as far already: nothing is left to remove."""
+
+
+def cost_of(now: Analysed, job: Job) -> float:
+    """Return what a network costs as it is, in the target's unit: MACs of one image, parameters or milliseconds."""
+    if job.config.target_kind == "latency":
+        table = table_of(now)
+        return table.network_ms(widths_of(now.network, table.layers))
+    return float(now.coupling.params() if job.config.target_kind == "params" else now.coupling.macs())
+
+
+def table_of(now: Analysed) -> LatencyTable:
+    """Return the latency table.
+
+    Raises:
+        PruneError: there is none.
+    """
+    if now.table is None:
+        raise PruneError(
+            "A target in milliseconds needs a latency table of this network on the machine it shall run on. "
+            "prunekit prune --target-latency measures one; in Python, pass meter= or table=."
+        )
+    return now.table
+
+
+def final_target(config: PruneConfig) -> Target:
+    """Return the target of the whole pruning, for the source network."""
+    return Target(config.target_kind, config.target_value)
+
+
+def check_reachable(now: Analysed, job: Job) -> None:
+    """Try the target of the whole pruning on rankings that know nothing, before hours of training.
+
+    Raises:
+        PruneError: it is out of reach; names the nearest that is not.
+    """
+    blind = {
+        group.name: Ranking(np.arange(group.width)[::-1], np.linspace(0, 1, group.width)) for group in now.coupling.free
+    }
+    policy = _policy(job)
+    policy = "uniform" if policy == "paper" else policy
+    allocate(now.coupling, blind, final_target(job.config), policy=policy, align=job.config.align, table=now.table)
+
+
+def _policy(job: Job) -> PolicyName | Literal["paper"]:
+    """Return how the cut is shared out: as asked, or as the criterion wants it."""
+    return job.criterion.allocation if job.config.allocation == "auto" else job.config.allocation
+
+
+def goal_of(job: Job, share: float, cost_source: float, cost_now: float) -> Goal:
+    """Return the goal of a stage after which `share` of the source's cost is gone."""
+    wanted = (1 - share) * cost_source
+    if cost_now == cost_source and job.config.target_kind == "ratio":
+        return Goal(Target("ratio", share), wanted, reached=False)
+    kind = "macs" if job.config.target_kind == "ratio" else job.config.target_kind
+    reached = cost_now < cost_source and cost_now - wanted <= TOLERANCE * cost_source
+    return Goal(Target(kind, wanted), wanted, reached)
+
+
+def select(now: Analysed, evidence: Evidence, goal: Goal, job: Job) -> Selection:
+    """Rank the units and share the cut out over the groups.
+
+    Raises:
+        PruneError: the criterion cannot judge this network, or the target is out of reach.
+    """
+    if goal.reached:
+        whole = {group.name: list(range(group.width)) for group in now.coupling.free}
+        return Selection(whole, "none", cost_of(now, job), None)
+    choose = _chooser(evidence, goal, job)
+    if job.config.target_kind == "latency" and job.meter is not None:
+        return _measured(now, choose, goal, job)
+    return choose(now.table)
+
+
+Choose = Callable[[LatencyTable | None], Selection]
+"""Selects by a latency table; where the target is no latency, by none."""
+
+
+def _measured(now: Analysed, choose: Choose, goal: Goal, job: Job) -> Selection:
+    """Correct the table by the measured network until the target is met, or no better."""
+    outcome = meet_latency(
+        now.network,
+        now.coupling,
+        table_of(now),
+        goal.cost_wanted,
+        choose=lambda table: choose(table).keep,
+        measure_ms=lambda network: measured_ms(now, network, job),
+        on_round=lambda row: job.tell(f"Predicted {row.predicted_ms:.3g} ms, measured {row.measured_ms:.3g} ms"),
+    )
+    best = outcome.best
+    return replace(choose(outcome.table), cost_predicted=best.predicted_ms, measured_ms=best.measured_ms)
+
+
+def _chooser(evidence: Evidence, goal: Goal, job: Job) -> Choose:
+    """Rank, once; return what allocates."""
+    criterion, config, coupling = job.criterion, job.config, evidence.coupling
+    policy = _policy(job)
+    if policy == "paper":
+        return lambda table: _as_published(criterion, evidence, goal, config.align, table)
+    rankings = criterion.rank(evidence)
+
+    def choose(table: LatencyTable | None) -> Selection:
+        found = allocate(coupling, rankings, goal.target, policy=policy, align=config.align, table=table)
+        unaligned = _unaligned(coupling, rankings, goal, policy, table) if config.align > 1 else found.keep
+        return Selection(found.keep, policy, found.cost_after, unaligned)
+
+    return choose
+
+
+def _unaligned(
+    coupling: Coupling, rankings: Rankings, goal: Goal, policy: PolicyName, table: LatencyTable | None
+) -> Keep | None:
+    """Return what the same allocation keeps with channel counts of any size, to compare with."""
+    try:
+        return allocate(coupling, rankings, goal.target, policy=policy, align=1, table=table).keep
+    except PruneError:
+        return None  # only compared with; the report says that it is not known
+
+
+class Chooses(Protocol):
+    """A criterion whose `allocation` is "paper"."""
+
+    def keep(self, evidence: Evidence, target: Target, align: int, *, table: LatencyTable | None) -> Keep:
+        """Return the kept unit positions of each group that it judges; the others stay whole."""
+        ...
+
+
+def _as_published(
+    criterion: Criterion, evidence: Evidence, goal: Goal, align: int, table: LatencyTable | None
+) -> Selection:
+    """Let a criterion with an allocation of its own choose."""
+    coupling = evidence.coupling
+    judged = cast(Chooses, criterion).keep(evidence, goal.target, align, table=table)
+    keep = {group.name: judged.get(group.name, list(range(group.width))) for group in coupling.free}
+    # An order of removal that ends at what is kept: the cost models ask for one.
+    gone = {group.name: sorted(set(range(group.width)) - set(keep[group.name])) for group in coupling.free}
+    orders = {name: np.asarray([*units, *keep[name]], dtype=np.int64) for name, units in gone.items()}
+    cost = cost_model(coupling, orders, goal.target, table).total({name: len(units) for name, units in keep.items()})
+    return Selection(keep, "paper", cost, keep if align == 1 else None)
