@@ -1,0 +1,54 @@
+"""The Python in the documents runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from prunekit.models.zoo import build
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/pruning.md")
+BLOCKS = [
+    pytest.param(block, id=f"{page}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_python_of_the_documents_runs(block: str) -> None:
+    torch.manual_seed(0)
+    model = build("python:prunekit.models.street:street_net?width=8", num_classes=4).network.eval()
+    before = sum(parameter.numel() for parameter in model.parameters())
+    names = {"model": model}
+    exec(compile(block, "document", "exec"), names)
+    if "smaller" in names:
+        assert sum(parameter.numel() for parameter in names["smaller"].parameters()) < before
+
+
+def test_there_is_python_in_the_documents() -> None:
+    assert len(BLOCKS) >= 3
+
+
+def test_the_criterion_of_the_document_judges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from prunekit.pruning import analyse
+    from prunekit.pruning.criteria.evidence import Evidence, Labelled
+    from prunekit.pruning.criteria.registry import criterion
+
+    block = next(param.values[0] for param in BLOCKS if "# better.py" in str(param.values[0]))
+    (tmp_path / "better_of_the_document.py").write_text(str(block))
+    monkeypatch.syspath_prepend(tmp_path)
+    network = build("python:prunekit.models.street:street_net?width=8", num_classes=4).network.eval()
+    images_B3HW, labels_BHW = torch.randn(2, 3, 64, 96), torch.zeros(2, 64, 96, dtype=torch.long)
+    evidence = Evidence(
+        network=network,
+        coupling=analyse(network, (images_B3HW,)),
+        batches=lambda: [Labelled(images_B3HW, labels_BHW)],
+        forward=network,
+        loss=lambda images, labels: torch.nn.functional.cross_entropy(network(images), labels),
+        num_classes=4,
+    )
+    rankings = criterion("python:better_of_the_document:better").rank(evidence)
+    assert set(rankings) == {group.name for group in evidence.coupling.free}
