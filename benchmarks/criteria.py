@@ -44,11 +44,11 @@ class Variant:
 
 
 ABLATIONS: Mapping[str, Variant] = {
-    "sirfp, uniform widths": Variant("sirfp", allocation="uniform"),
     "sirfp, global threshold": Variant("sirfp", allocation="global"),
-    "sirfp, nothing compensated": Variant("sirfp", fold=False, norms=False),
-    "sirfp, folded only": Variant("sirfp", norms=False),
-    "sirfp, norms only": Variant("sirfp", fold=False),
+    "sirfp, cost": Variant("sirfp", allocation="cost"),
+    "sirfp, cost, nothing compensated": Variant("sirfp", allocation="cost", fold=False, norms=False),
+    "sirfp, cost, folded only": Variant("sirfp", allocation="cost", norms=False),
+    "sirfp, cost, norms only": Variant("sirfp", allocation="cost", fold=False),
     "sirfp-clique, measured at the producers": Variant("sirfp-clique", at="output"),
     "sirfp-clique, nothing compensated": Variant("sirfp-clique", fold=False, norms=False),
     "obspa, cost": Variant("obspa", allocation="cost"),
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--root", default="", help="folder of CamVid")
     parser.add_argument("--out", type=Path, default=Path("runs/criteria"), help="where runs and results go")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=50, help="of the dense networks")
     parser.add_argument("--tune-epochs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
@@ -80,17 +81,17 @@ def main() -> None:
     if args.job:
         _run_job(args)
         return
-    names = _names(args.only)
+    names, seeds = _names(args.only), range(args.first_seed, args.first_seed + args.seeds)
     stages = [
-        [f"train|{seed}" for seed in range(args.seeds)],
-        [f"longer|{seed}" for seed in range(args.seeds)],
-        [f"prune|{name}|{seed}" for name in names for seed in range(args.seeds)],
-        [f"scratch|{seed}" for seed in range(args.seeds)] if "sirfp" in names else [],
+        [f"train|{seed}" for seed in seeds],
+        [f"longer|{seed}" for seed in seeds],
+        [f"prune|{name}|{seed}" for name in names for seed in seeds],
+        [f"scratch|{seed}" for seed in seeds] if "sirfp" in names else [],
     ]
     for stage in stages:
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda job: _spawn(job, args), stage))
-    bench = Bench(args.out, args.seeds, args.data, args.epochs, args.tune_epochs, BATCHES, RATIOS)
+    bench = Bench(args.out, seeds, args.data, args.epochs, args.tune_epochs, BATCHES, RATIOS)
     policies = {name: _policy(variant(name)) for name in names}
     args.table.parent.mkdir(parents=True, exist_ok=True)
     args.table.write_text(table(bench, policies))

@@ -15,7 +15,7 @@ class Bench:
     """Where the results lie and how they were obtained."""
 
     out: Path
-    seeds: int
+    seeds: range
     data: str
     epochs: int
     tune_epochs: int
@@ -24,7 +24,7 @@ class Bench:
 
     def rows(self, job: str) -> list[Row]:
         """Return one result a seed."""
-        return [json.loads(result_path(self.out, f"{job}|{seed}").read_text()) for seed in range(self.seeds)]
+        return [json.loads(result_path(self.out, f"{job}|{seed}").read_text()) for seed in self.seeds]
 
     def pruned(self, names: Sequence[str]) -> dict[str, list[Row]]:
         """Return the results of the rows that pruned this network, refused ones left out."""
@@ -68,7 +68,7 @@ def _how(bench: Bench) -> str:
     data = "CamVid at 180x240" if bench.data == "camvid" else "shapes at 64x96"
     return (
         f"`python benchmarks/criteria.py --data {bench.data}`: street_net (0.94 M parameters) on {data}, {bench.epochs} "
-        f"epochs, {bench.seeds} seeds. Every criterion sees the same dense weights and the same {bench.batches} batches "
+        f"epochs, {_seeds(bench.seeds)}. Every criterion sees the same dense weights and the same {bench.batches} batches "
         "of 8 augmented training images, cuts to the same MACs (within 0.5 %, widths multiples of 8) with the allocation "
         f'of its source, and gets the same {bench.tune_epochs} epochs of fine-tuning. "As cut" is before anything '
         'else; "compensated" has the removed channels folded into their consumers and the batch norms measured anew, on '
@@ -76,6 +76,10 @@ def _how(bench: Bench) -> str:
         "what they do otherwise. Validation mIoU, mean over seeds, smallest and largest in brackets; sorted by the "
         "fine-tuned mean."
     )
+
+
+def _seeds(seeds: range) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def _controls(dense: list[Row], longer: list[Row]) -> list[str]:
@@ -99,7 +103,7 @@ def _ratio_table(ratio: str, kept: Mapping[str, list[Row]], policies: Mapping[st
         cells += [f"{_mean([row[key] for row in cut]):.3f}" for key in ("macs", "params")]
         cells += [f"{_mean([row['rank_cpu_s'] for row in kept[name]]):.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    if result_path(bench.out, "scratch|0").exists() and "sirfp" in kept:
+    if result_path(bench.out, f"scratch|{bench.seeds[0]}").exists() and "sirfp" in kept:
         fresh = [row["ratios"][ratio]["miou_after"] for row in bench.rows("scratch") if ratio in row["ratios"]]
         lines += ["", _scratch(bench, fresh)] if fresh else []
     return lines

@@ -28,7 +28,7 @@ _CRITERIA: tuple[Criterion, ...] = (
     Ranked(
         "sirfp",
         "what the loss loses once the kept channels stand in (prunekit's own)",
-        "cost",
+        "uniform",
         GRADIENTS,
         sirfp.sirfp_rankings,
     ),
