@@ -140,7 +140,15 @@ def _prune(criterion: str, seed: int, root: str, out: Path) -> dict[str, Any]:
 
     del root  # in the run's own recipe
     config = PruneConfig.model_validate(
-        {"ratio": RATIO, "criterion": criterion, "compensate": "none", "epochs": TUNE_EPOCHS, "lr": 2e-3, "seed": seed}
+        {
+            "ratio": RATIO,
+            "criterion": criterion,
+            "compensate": "none",
+            "bn_batches": 0,
+            "epochs": TUNE_EPOCHS,
+            "lr": 2e-3,
+            "seed": seed,
+        }
     )
     report = prune_run(_run(out, f"train-full-{seed}"), config, _run(out, f"prune-{criterion}-{seed}"))
     return {key: value for key, value in report.to_json().items() if key not in ("layers", "frozen")}

@@ -104,7 +104,7 @@ Compensate = Annotated[
 ]
 BnBatches = Annotated[
     int | None,
-    typer.Option(help="Batches to re-estimate batch norms on after the cut; 0 keeps them.", show_default="0"),
+    typer.Option(help="Batches to re-estimate batch norms on after the cut; 0 keeps them.", show_default="16"),
 ]
 Sparsity = Annotated[
     str | None,

@@ -48,7 +48,7 @@ class PruneConfig(Section):
     compensate: Literal["auto", "none", "linear"] = Field(
         "auto", description="express removed channels by kept ones; auto is linear, or what the criterion's paper does"
     )
-    bn_batches: int = Field(0, ge=0, description="batches to re-estimate batch norms on after the cut; 0 keeps them")
+    bn_batches: int = Field(16, ge=0, description="batches to re-estimate batch norms on after the cut; 0 keeps them")
     sparsity: Literal["none", "l1", "polarisation", "group", "mask"] = Field(
         "none", description="pull on what is to go, in a training before the cut"
     )

@@ -49,7 +49,8 @@ def config() -> Config:
     """Make settings that are quick to follow: weights only, no compensation, one epoch."""
 
     def make(**values: object) -> PruneConfig:
-        quick = {"criterion": "l2", "epochs": 1, "stage_epochs": 1, "align": 2, "batches": 1, "compensate": "none"}
+        quick = {"criterion": "l2", "epochs": 1, "stage_epochs": 1, "align": 2, "batches": 1}
+        quick |= {"compensate": "none", "bn_batches": 0}
         return PruneConfig.model_validate({**quick, **values})
 
     return make
