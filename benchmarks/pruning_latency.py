@@ -41,7 +41,7 @@ NETWORKS = {
     "DeepLabV3+-MobileNetV2": "smp:DeepLabV3Plus?encoder=mobilenet_v2",
     "street_net": "python:prunekit.models.street:street_net",
 }
-SHARES = (0.5, 0.25)
+SHARES = (0.5, 0.3, 0.25)
 CLASSES = 19
 
 

@@ -43,7 +43,7 @@ Allocation = Annotated[
     typer.Option(
         metavar="auto|uniform|global|cost",
         help="What each group loses: the same share; what has the lowest score anywhere; what has the lowest score "
-        "for what it saves. auto is what the criterion asks for.",
+        "for what it saves. auto is what the criterion asks for, or cost for a latency where it allows that.",
         show_default="auto",
     ),
 ]

@@ -78,6 +78,8 @@ class Ranked:
     allocation: Allocation
     needs: frozenset[Need]
     rankings: Callable[[Evidence], dict[str, Ranking]]
+    comparable: bool = False
+    """Prices mean the same in every group, whatever `allocation` is."""
 
     def rank(self, evidence: Evidence) -> dict[str, Ranking]:
         """Rank the units of every free group."""

@@ -31,6 +31,7 @@ _CRITERIA: tuple[Criterion, ...] = (
         "uniform",
         GRADIENTS,
         sirfp.sirfp_rankings,
+        comparable=True,
     ),
     Ranked("sirfp-clique", "greedy clique on cosines (after SIRFP, 2025)", "uniform", DATA, sirfp.clique_rankings),
     Ranked(

@@ -30,7 +30,8 @@ class PruneConfig(Section):
     target_latency_ms: float | None = Field(None, gt=0, description="latency that remains, by a measured table [ms]")
     criterion: str = Field("sirfp", description="which channels go; prunekit prune --list-criteria explains each")
     allocation: Literal["auto", "uniform", "global", "cost"] = Field(
-        "auto", description="channels each group loses; auto is what the criterion asks for"
+        "auto",
+        description="channels each group loses; auto: as the criterion asks, cost for a latency if it can",
     )
     align: int = Field(8, ge=1, description="channel counts are kept multiples of this")
     schedule: Literal["one-shot", "iterative", "gradual"] = Field(

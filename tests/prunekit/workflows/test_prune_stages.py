@@ -208,6 +208,20 @@ class Meter:
         return self.measured[-1]
 
 
+@pytest.mark.parametrize(
+    ("criterion", "allocation", "expected"),
+    [("sirfp", "auto", "cost"), ("sirfp", "uniform", "uniform"), ("l2", "auto", "uniform")],
+)
+def test_comparable_prices_are_set_against_the_time_saved(
+    source, new_run, config, criterion: str, allocation: str, expected: str
+) -> None:
+    meter = Meter()
+    target_ms = 0.5 * meter.table(load_model(source).segmenter, (1, 3, 32, 48)).dense_ms
+    asked = config(target_latency_ms=target_ms, criterion=criterion, allocation=allocation, epochs=0, align=1)
+    report = prune_run(source, asked, new_run("pruned"), meter=meter)
+    assert report.stages[0].allocation == expected
+
+
 def test_a_latency_is_met_by_measuring(source, new_run, config) -> None:
     meter, network = Meter(), load_model(source).segmenter
     dense_ms = meter.table(network, (1, 3, 32, 48)).dense_ms
