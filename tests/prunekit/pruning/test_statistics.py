@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prunekit.pruning import analyse
-from prunekit.pruning.statistics import POSITIONS, Collector, collect
+from prunekit.pruning.statistics import POSITIONS, STRIPS_FROM, Collector, _at, _gram, collect
 
 
 def chain() -> nn.Module:
@@ -133,3 +135,31 @@ def test_producers_are_measured_until_a_consumer_is_seen() -> None:
                 network(images(seed))
         (places[producers],) = [one.places for one in collector.statistics().groups["0"] if one.at == "output"]
     assert places[True] == 3 * places[False] > 0
+
+
+@pytest.mark.parametrize("units", [1, 3, STRIPS_FROM - 1, STRIPS_FROM, STRIPS_FROM + 1, 1030])
+def test_strips_are_the_whole_product(units: int) -> None:
+    x_UN = torch.randn(units, 37, generator=torch.Generator().manual_seed(units))
+    torch.testing.assert_close(_gram(x_UN).double(), x_UN.double() @ x_UN.T.double(), rtol=1e-5, atol=1e-4)
+
+
+@given(
+    batch=st.integers(1, 4),
+    channels=st.integers(1, 9),
+    places=st.integers(2, 40),
+    layout=st.sampled_from(["contiguous", "channels last", "expanded", "every second"]),
+    data=st.data(),
+)
+def test_places_are_taken_from_any_layout(
+    batch: int, channels: int, places: int, layout: str, data: st.DataObject
+) -> None:
+    x_BCN = torch.arange(float(batch * channels * places)).view(batch, channels, places)
+    if layout == "channels last":
+        x_BCN = x_BCN.transpose(1, 2).contiguous().transpose(1, 2)
+    elif layout == "expanded":
+        x_BCN = x_BCN[:1].expand(batch, -1, -1)
+    elif layout == "every second":
+        x_BCN = x_BCN[:, ::2, ::2]
+    width = x_BCN.shape[2]
+    chosen_P = torch.tensor(data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=6)))
+    assert torch.equal(_at(x_BCN, chosen_P), x_BCN[:, :, chosen_P])
