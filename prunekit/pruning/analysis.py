@@ -47,7 +47,7 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
 
 def _walk_training(walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[str, ...]:
     """Add what only training uses; return the parameters that no graph uses, which stay as they are."""
-    costs = walk.costs
+    costs = list(walk.costs)
     # Two of everything: batch norm after global pooling refuses a single value a channel.
     doubled = pytree.tree_map_only(Tensor, lambda value: torch.cat([value, value]), example_inputs)
     try:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling
+from prunekit.pruning.criteria.members import kernel_overlap
 from prunekit.pruning.statistics import Moments, Statistics
 
 RIDGE = 1e-3
@@ -96,7 +97,8 @@ def reestimate_norms_(
             norm.train()
         with torch.no_grad():
             for images_B3HW in batches:
-                (forward or network)(images_B3HW)
+                # Behind global pooling one image has no variance: twice the same has the same mean.
+                (forward or network)(images_B3HW if len(images_B3HW) > 1 else torch.cat([images_B3HW, images_B3HW]))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -112,9 +114,7 @@ def _foldable(network: nn.Module, moments: Moments) -> bool:
         return False
     if sum(getattr(other, "weight", None) is layer.weight for other in network.modules()) > 1:
         return False  # what was measured at one layer does not hold at the other that uses the weight
-    labels, counts = np.unique(moments.slot.labels, return_counts=True)
-    own = moments.slot.labels[moments.index_U.numpy()]
-    return bool((counts[np.searchsorted(labels, own)] == 1).all())
+    return len(moments.index_MU) == 1
 
 
 def _fold(network: nn.Module, moments: Moments, kept: Tensor, ridge: float) -> None:
@@ -125,13 +125,14 @@ def _fold(network: nn.Module, moments: Moments, kept: Tensor, ridge: float) -> N
     removed, weights_RK, intercept_R = regression(moments, kept, ridge, centred=bias is not None)
     with torch.no_grad():
         rows_IO = weight.detach().movedim(moments.slot.dim, 0).flatten(1).double()
-        into, out_of = moments.index_U[kept].to(weight.device), moments.index_U[removed].to(weight.device)
+        (index_U,) = moments.index_MU.to(weight.device)
+        into, out_of = index_U[kept.to(weight.device)], index_U[removed.to(weight.device)]
         lost_RO = rows_IO[out_of]
         rows_IO[into] += weights_RK.T.to(weight.device) @ lost_RO
         shape = weight.movedim(moments.slot.dim, 0).shape
         weight.copy_(rows_IO.view(shape).movedim(0, moments.slot.dim))
         if bias is not None:
-            bias.add_(_through_kernel(lost_RO, intercept_R.to(weight.device), shape))
+            bias.add_(_through_kernel(lost_RO, intercept_R.to(weight.device), shape) / kernel_overlap(layer))
 
 
 def _through_kernel(lost_RO: Tensor, intercept_R: Tensor, shape: torch.Size) -> Tensor:

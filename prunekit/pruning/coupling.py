@@ -103,6 +103,10 @@ class Coupling:
         """The groups that may be pruned."""
         return tuple(group for group in self.groups if group.frozen is None)
 
+    def runs(self, group: Group) -> bool:
+        """Tell whether the network uses the group outside training: that of an auxiliary head it may not."""
+        return any(np.isin(labels, group.units).any() for cost in self.costs for labels in cost.dims)
+
     def removed(self, keep: Mapping[str, Sequence[int]]) -> Flags:
         """Return a flag per label: gone, given the kept unit positions of each group by name."""
         flags = np.zeros(self.label_count, dtype=bool)

@@ -34,19 +34,18 @@ class Moments:
     group: str
     slot: Slot
     """The weight dimension that meets these channels."""
+    layer: str
+    """Name of the module: one of several where they share the slot's weight."""
     at: str
     """"input" of a consumer, or "output" of a producer."""
-    index_U: Tensor
-    """Channel of each unit at this layer, int64."""
+    index_MU: Tensor
+    """Channels of each unit at this layer, int64; -1 where a unit has fewer than others. M is 1 but for whole groups of
+    a convolution or norm, flattened maps and grouped readers; then the m-th channels are like further places."""
     places: int
+    """Number of vectors that were summed: places times M."""
     sum_U: Tensor
     moment_UU: Tensor
     """Sum of the outer products x x^T."""
-
-    @property
-    def layer(self) -> str:
-        """Name of the module."""
-        return self.slot.parameter.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,15 @@ class _Sample(NamedTuple):
 
     features: "weakref.ref[Tensor]"
     version: int
-    index_U: Tensor
+    index_MU: Tensor
     places: int
     sum_U: Tensor
     moment_UU: Tensor
 
-    def is_of(self, features: Tensor, index_U: Tensor) -> bool:
+    def is_of(self, features: Tensor, index_MU: Tensor) -> bool:
         # Tensors of inference mode do not count how often they were written to.
         same = self.features() is features and not features.is_inference() and self.version == features._version
-        return same and torch.equal(self.index_U, index_U)
+        return same and torch.equal(self.index_MU, index_MU)
 
 
 @dataclass
@@ -93,30 +92,27 @@ class _Tap:
 
     group: str
     slot: Slot
+    layer: str
     at: str
-    index_U: Tensor
+    index_MU: Tensor
     generator: torch.Generator
     places: int = 0
     sum_U: Tensor | None = None
     moment_UU: Tensor | None = None
 
-    @property
-    def layer(self) -> str:
-        return self.slot.parameter.rpartition(".")[0]
-
     def sample(self, features: Tensor, channel_dim: int) -> _Sample:
-        """Return the moments at `POSITIONS` random places, the same ones in every image of the batch."""
+        """Return the moments of `POSITIONS` vectors from random places, the same ones in every image of the batch."""
         x_BCN = (
             features.detach().movedim(channel_dim, 1).flatten(2) if features.dim() > 2 else features.detach()[..., None]
         )
-        places = max(1, POSITIONS // len(x_BCN))
+        places = max(1, POSITIONS // (len(x_BCN) * len(self.index_MU)))
         if x_BCN.shape[2] > places:
             x_BCN = _at(x_BCN, torch.randint(x_BCN.shape[2], (places,), generator=self.generator))
         with torch.autocast(x_BCN.device.type, enabled=False):
-            x_UN = x_BCN.float().transpose(0, 1).flatten(1).index_select(0, self.index_U.to(x_BCN.device))
+            x_UN = _units(x_BCN.float().transpose(0, 1).flatten(1), self.index_MU.to(x_BCN.device))
             moment_UU, sum_U = _gram(x_UN), x_UN.sum(dim=1)
         version = 0 if features.is_inference() else features._version
-        return _Sample(weakref.ref(features), version, self.index_U, x_UN.shape[1], sum_U, moment_UU)
+        return _Sample(weakref.ref(features), version, self.index_MU, x_UN.shape[1], sum_U, moment_UU)
 
     def add(self, sample: _Sample) -> None:
         self.places += sample.places
@@ -127,9 +123,13 @@ class _Tap:
         if self.moment_UU is None or self.sum_U is None:
             return None
         places, sum_U, moment_UU = _summed_over_ranks(self.places, self.sum_U, self.moment_UU)
-        return Moments(
-            self.group, self.slot, self.at, self.index_U, places, sum_U.double().cpu(), moment_UU.double().cpu()
-        )
+        sum_U, moment_UU = sum_U.double().cpu(), moment_UU.double().cpu()
+        if not moment_UU.isfinite().all():
+            raise PruneError(
+                f"What layer {self.layer} {'reads' if self.at == 'input' else 'makes'} is not finite, so its channels "
+                "cannot be compared. Check the network's weights and the images."
+            )
+        return Moments(self.group, self.slot, self.layer, self.at, self.index_MU, places, sum_U, moment_UU)
 
 
 class Collector:
@@ -163,7 +163,11 @@ class Collector:
         self._latest = None
 
     def statistics(self) -> Statistics:
-        """Return what was seen so far, summed over the ranks of a distributed training."""
+        """Return what was seen so far, summed over the ranks of a distributed training.
+
+        Raises:
+            PruneError: a layer reads or makes values that are not finite.
+        """
         groups: dict[str, tuple[Moments, ...]] = {}
         for tap in self._taps:
             if (moments := tap.moments()) is not None:
@@ -190,7 +194,7 @@ class Collector:
         wanted = self._producers or tap.at == "input" or tap.group not in self._read
         if not wanted or (self._passes - 1) % self._every:
             return
-        if self._latest is None or not self._latest.is_of(features, tap.index_U):
+        if self._latest is None or not self._latest.is_of(features, tap.index_MU):
             self._latest = tap.sample(features, channel_dim)
         tap.add(self._latest)
         if tap.at == "input":
@@ -215,7 +219,8 @@ def collect(
         forward: how to run a batch, where it is not `network(images)`.
 
     Raises:
-        PruneError: no batch was given, or a group is never seen because its layers are not called as modules.
+        PruneError: no batch was given, values are not finite, or a group that the network uses outside training is
+            never seen because its layers are not called as modules.
     """
     modes = [(child, child.training) for child in network.modules()]
     network.eval()
@@ -228,7 +233,8 @@ def collect(
         for child, training in modes:
             child.training = training
     for group in coupling.free:
-        statistics.seen(group.name)
+        if coupling.runs(group):
+            statistics.seen(group.name)
     return statistics
 
 
@@ -241,6 +247,14 @@ def _at(x_BCN: Tensor, places_P: Tensor) -> Tensor:
         x_MC = x_BCN.transpose(1, 2).reshape(-1, channels).index_select(0, rows_BP.flatten())
         return x_MC.unflatten(0, (batch, -1)).transpose(1, 2)
     return x_BCN.reshape(batch * channels, -1).index_select(1, places_P).unflatten(0, (batch, channels))
+
+
+def _units(x_CN: Tensor, index_MU: Tensor) -> Tensor:
+    """Return [U, M N]: the channels of each unit side by side, zero where a unit has fewer than others."""
+    if len(index_MU) == 1:
+        return x_CN.index_select(0, index_MU[0])
+    x_UMN = x_CN[index_MU.T.clamp_min(0)]
+    return x_UMN.masked_fill_((index_MU.T < 0)[..., None], 0.0).flatten(1)
 
 
 def _gram(x_UN: Tensor) -> Tensor:
@@ -268,27 +282,46 @@ def _summed_over_ranks(places: int, sum_U: Tensor, moment_UU: Tensor) -> tuple[i
 
 
 def _taps(group: Group, network: nn.Module, seed: int) -> list[_Tap]:
-    taps = [_tap(group, slot, "input", seed) for slot in group.slots if slot.role == "in"]
-    taps += [
-        _tap(group, slot, "output", seed)
+    users, tensors = _users(network), dict(network.named_parameters(remove_duplicate=False))
+    return [
+        _Tap(group.name, slot, layer, at, index_MU, torch.Generator().manual_seed(seed))
+        for role, at in (("in", "input"), ("out", "output"))
         for slot in group.slots
-        if slot.role == "out" and slot.parameter.endswith("weight")
+        if slot.role == role
+        for layer in users.get(tensors.get(slot.parameter), ())
+        if (index_MU := _positions(slot, group, network.get_submodule(layer))) is not None
     ]
-    return [tap for tap in taps if tap is not None and _is_layer(network, tap.layer)]
 
 
-def _tap(group: Group, slot: Slot, at: str, seed: int) -> _Tap | None:
-    """Find the first position of each unit in a slot; a slot that lacks some units cannot measure the group."""
-    labels, first = np.unique(slot.labels, return_index=True)
-    where = np.searchsorted(labels, group.units)
-    if (where >= len(labels)).any() or (labels[where] != group.units).any():
+def _users(network: nn.Module) -> dict[Tensor | None, tuple[str, ...]]:
+    """Return the layers that use each weight: several where it is tied. Tensors compare by identity as keys."""
+    users: dict[Tensor | None, tuple[str, ...]] = {}
+    for name, module in network.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is not None and isinstance(module, _LAYERS):
+            users[weight] = (*users.get(weight, ()), name)
+    return users
+
+
+def _positions(slot: Slot, group: Group, layer: nn.Module) -> Tensor | None:
+    """Find the channels of each unit at a layer; a slot that lacks some units cannot measure the group."""
+    unit_C = np.searchsorted(group.units, slot.labels, sorter=(order_U := np.argsort(group.units)))
+    unit_C = order_U[np.minimum(unit_C, group.width - 1)]
+    unit_C[group.units[unit_C] != slot.labels] = group.width
+    # The weight of a grouped convolution names the channels of one group; its map holds them once a group.
+    unit_C = np.tile(unit_C, _channels(layer, slot.role) // len(unit_C))
+    counts_U = np.bincount(unit_C, minlength=group.width + 1)[:-1]
+    if not counts_U.all():
         return None
-    index_U = torch.from_numpy(first[where].astype(np.int64))
-    return _Tap(group.name, slot, at, index_U, torch.Generator().manual_seed(seed))
+    index_MU = np.full((counts_U.max(), group.width), -1, dtype=np.int64)
+    by_unit = np.argsort(unit_C, kind="stable")
+    for unit, last in enumerate(np.cumsum(counts_U)):
+        index_MU[: counts_U[unit], unit] = by_unit[last - counts_U[unit] : last]
+    return torch.from_numpy(index_MU)
 
 
-def _is_layer(network: nn.Module, name: str) -> bool:
-    try:
-        return isinstance(network.get_submodule(name), _LAYERS)
-    except AttributeError:
-        return False
+def _channels(layer: nn.Module, role: str) -> int:
+    """Return how many channels a layer reads or makes."""
+    linear = isinstance(layer, nn.Linear)
+    names = ("in_features", "out_features") if linear else ("in_channels", "out_channels")
+    return int(getattr(layer, names[role == "out"]))

@@ -59,7 +59,9 @@ class Evidence:
             for batch in self.batches():
                 self.network.zero_grad(set_to_none=True)
                 with torch.enable_grad():
-                    self.loss(batch.images_B3HW, batch.labels_BHW).backward()
+                    # Gradients reach layers behind frozen ones too.
+                    images_B3HW = batch.images_B3HW.detach().requires_grad_()
+                    self.loss(images_B3HW, batch.labels_BHW).backward()
                 yield batch
         finally:
             self.network.zero_grad(set_to_none=True)

@@ -231,9 +231,9 @@ def _attach(
 
     def alias(features: Tensor) -> Tensor:
         # The gradient of the alias is what comes back through this layer alone, not through the others that read it.
-        aliased = features.view_as(features) if features.requires_grad else features.detach().requires_grad_()
-        # An output may be changed in place by what follows; an input is kept as it is by the layer itself.
-        value = features.detach() if at_input else features.detach().clone()
+        # An output may be changed in place by what follows, which a view would lose its hook by; an input is not.
+        source = features if features.requires_grad else features.detach().requires_grad_()
+        aliased, value = source.view_as(source) if at_input else source.clone(), features.detach()
 
         def after(gradient: Tensor) -> None:
             kind = torch.promote_types(value.dtype, torch.float32)

@@ -4,6 +4,7 @@ A unit may stand at several positions of a tensor (whole groups of a convolution
 hold several groups (a concat): labels say which position is whose. A tied tensor has one slot, so it counts once.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
@@ -78,6 +79,12 @@ def tensor_of(network: nn.Module, name: str) -> Tensor:
     """Return the parameter or buffer of this name."""
     module, _, leaf = name.rpartition(".")
     return cast(Tensor, getattr(network.get_submodule(module), leaf))
+
+
+def kernel_overlap(layer: nn.Module) -> int:
+    """Return by how much a sum over a kernel's places overcounts what one output meets: a transposed layer's stride."""
+    transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
+    return math.prod(layer.stride) if transposed else 1
 
 
 def unit_index(slot: Slot, group: Group) -> IntArray:

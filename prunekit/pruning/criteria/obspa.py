@@ -19,7 +19,7 @@ from prunekit.pruning.coupling import Group
 from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.fpgm import unit_rows
 from prunekit.pruning.criteria.members import readers
-from prunekit.pruning.criteria.ranking import Ranking
+from prunekit.pruning.criteria.ranking import Ranking, unused
 from prunekit.pruning.elimination import Consumer, eliminate
 from prunekit.pruning.statistics import Collector, Statistics
 
@@ -37,6 +37,9 @@ def obspa_rankings(evidence: Evidence) -> dict[str, Ranking]:
     statistics = noise_statistics(evidence)
     rankings: dict[str, Ranking] = {}
     for group in evidence.coupling.free:
+        if not evidence.coupling.runs(group):
+            rankings[group.name] = unused(group.width)
+            continue
         moment_UU = _moment(statistics, group)
         rankings[group.name] = eliminate([Consumer(moment_UU, _gram(evidence, group, moment_UU))], DAMPING)
     return rankings

@@ -33,6 +33,11 @@ Rankings = Mapping[str, Ranking]
 """The ranking of every free group, by group name."""
 
 
+def unused(width: int) -> Ranking:
+    """Rank the units of a group that only training uses, such as an auxiliary head's: none costs anything."""
+    return Ranking(np.arange(width), np.zeros(width))
+
+
 def by_score(score_U: npt.ArrayLike) -> Ranking:
     """Rank units by a score that does not depend on what has gone: the lowest goes first, ties in order of position."""
     values_U = np.asarray(score_U, dtype=np.float64)

@@ -14,16 +14,18 @@ The clique on cosines, SIRFP's own form without its scale faults, is the criteri
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunekit.errors import PruneError
 from prunekit.pruning.clique import greedy_removal
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.members import is_inside, tensor_of
-from prunekit.pruning.criteria.ranking import Ranking
+from prunekit.pruning.criteria.members import is_inside, kernel_overlap
+from prunekit.pruning.criteria.ranking import Ranking, unused
 from prunekit.pruning.elimination import Consumer, eliminate
 from prunekit.pruning.redundancy import redundancy
 from prunekit.pruning.statistics import POSITIONS, Moments
@@ -51,6 +53,9 @@ def clique_rankings(evidence: Evidence) -> dict[str, Ranking]:
     """
     rankings: dict[str, Ranking] = {}
     for group in evidence.coupling.free:
+        if not evidence.coupling.runs(group):
+            rankings[group.name] = unused(group.width)
+            continue
         order_U, degree_U = greedy_removal(redundancy(evidence.statistics, group.name))
         remaining_U = np.maximum(group.width - 1 - np.arange(group.width), 1)
         rankings[group.name] = Ranking(order_U, np.maximum(1 - degree_U / remaining_U, 0.0))
@@ -58,7 +63,12 @@ def clique_rankings(evidence: Evidence) -> dict[str, Ranking]:
 
 
 def _rankings(evidence: Evidence, gradients: dict[str, Tensor] | None) -> dict[str, Ranking]:
-    return {group.name: eliminate(_consumers(evidence, group, gradients), RIDGE) for group in evidence.coupling.free}
+    return {
+        group.name: eliminate(_consumers(evidence, group, gradients), RIDGE)
+        if evidence.coupling.runs(group)
+        else unused(group.width)
+        for group in evidence.coupling.free
+    }
 
 
 def _consumers(evidence: Evidence, group: Group, gradients: dict[str, Tensor] | None) -> list[Consumer]:
@@ -88,39 +98,84 @@ def _is_inside(moments: Moments, coupling: Coupling) -> bool:
 
 
 def _influence(network: nn.Module, moments: Moments, gradients: dict[str, Tensor] | None) -> Tensor:
-    """Return W S W^T over the group's units, summed over the places of the kernel, whose inputs are taken as unrelated.
+    """Return W S W^T over the group's units, summed over the places of the kernel and over the channels of a unit.
 
-    Where the group is measured at its producers (only products of features read it), W is the identity.
+    Those are taken as unrelated. Where the group is measured at its producers (only products of features read it), W is
+    the identity. A layer without a gradient does not move the loss.
     """
-    weight = tensor_of(network, moments.slot.parameter).detach().double().cpu()
-    covariance_OO = None if gradients is None else gradients.get(moments.layer)
-    if moments.at == "output" or _is_grouped(network, moments):
-        if covariance_OO is None or moments.at != "output":
-            return torch.eye(len(moments.index_U), dtype=torch.float64)
-        return covariance_OO[moments.index_U][:, moments.index_U]
-    rows_UOk = weight.movedim(moments.slot.dim, 0)[moments.index_U].flatten(2) if weight.dim() > 2 else None
-    if rows_UOk is None:
-        rows_UOk = weight.movedim(moments.slot.dim, 0)[moments.index_U][..., None]
-    influence_UU = torch.zeros(len(rows_UOk), len(rows_UOk), dtype=torch.float64)
-    for rows_UO in rows_UOk.unbind(dim=2):
-        weighed_UO = rows_UO if covariance_OO is None else rows_UO @ covariance_OO
-        influence_UU += weighed_UO @ rows_UO.T
+    layer = network.get_submodule(moments.layer)
+    covariance_OO = None
+    if gradients is not None:
+        outputs = _outputs(layer)
+        covariance_OO = gradients.get(moments.layer, torch.zeros(outputs, outputs, dtype=torch.float64))
+    influence_UU = torch.zeros(2 * moments.moment_UU.shape[:1], dtype=torch.float64)
+    for index_U in moments.index_MU:
+        has = (index_U >= 0).nonzero().flatten()
+        if moments.at == "input":
+            part = _through_layer(layer, index_U[has], covariance_OO)
+        elif covariance_OO is None:
+            part = torch.eye(len(has), dtype=torch.float64)
+        else:
+            part = covariance_OO[index_U[has]][:, index_U[has]]
+        influence_UU[has[:, None], has] += part
+    return influence_UU / kernel_overlap(layer) if moments.at == "input" else influence_UU
+
+
+def _through_layer(layer: nn.Module, index_U: Tensor, covariance_OO: Tensor | None) -> Tensor:
+    """Return W S W^T of input channels, one for each unit; those of different groups of a convolution do not meet."""
+    rows_IOk, groups = _rows(layer), int(getattr(layer, "groups", 1))
+    reads, makes = len(rows_IOk) // groups, rows_IOk.shape[1]
+    influence_UU = torch.zeros(len(index_U), len(index_U), dtype=torch.float64)
+    for block in (index_U // reads).unique().tolist():
+        own = (index_U // reads == block).nonzero().flatten()
+        outputs = slice(block * makes, (block + 1) * makes)
+        for rows_UO in rows_IOk[index_U[own]].unbind(dim=2):
+            weighed_UO = rows_UO if covariance_OO is None else rows_UO @ covariance_OO[outputs, outputs]
+            influence_UU[own[:, None], own] += weighed_UO @ rows_UO.T
     return influence_UU
 
 
-def _is_grouped(network: nn.Module, moments: Moments) -> bool:
-    return getattr(network.get_submodule(moments.layer), "groups", 1) != 1
+def _rows(layer: nn.Module) -> Tensor:
+    """Return a layer's weight by input channel, the outputs of its group, and place of the kernel: [I, O/groups, k]."""
+    weight = cast(Tensor, layer.weight).detach().double().cpu()
+    if isinstance(layer, nn.Linear):
+        return weight.T[..., None]
+    groups = cast(int, layer.groups)
+    if layer.transposed:
+        return weight.flatten(2)
+    return weight.flatten(2).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _outputs(layer: nn.Module) -> int:
+    return cast(int, layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
 
 def _output_gradients(evidence: Evidence) -> dict[str, Tensor]:
-    """Return, by layer, the covariance of the loss gradient at its outputs: the sum over places, mean over images."""
-    layers = {one.layer for group in evidence.coupling.free for one in _read(evidence, group)}
+    """Return, by layer, the covariance of the loss gradient at its outputs: the sum over places, mean over images.
+
+    Raises:
+        PruneError: a gradient is not finite.
+    """
+    groups = [group for group in evidence.coupling.free if evidence.coupling.runs(group)]
+    layers = {one.layer for group in groups for one in _read(evidence, group)}
     sums: dict[str, Tensor] = {}
+    of_batch: dict[str, Tensor] = {}
     images = 0
     generator = torch.Generator().manual_seed(evidence.seed)
-    with _listening(evidence.network, layers, sums, generator):
+    with _listening(evidence.network, layers, of_batch, generator):
         for batch in evidence.gradients():
-            images += len(batch.images_B3HW)
+            count = len(batch.images_B3HW)
+            images += count
+            for layer, covariance_OO in of_batch.items():
+                # The loss is the mean over the batch, so one image's own gradient is `count` times as large.
+                sums[layer] = sums.get(layer, 0) + covariance_OO * count**2
+            of_batch.clear()
+    for layer, total in sums.items():
+        if not total.isfinite().all():
+            raise PruneError(
+                f"The gradient of the loss is not finite at layer {layer}. Check the weights and the labels, or choose "
+                "--criterion sirfp-unweighted, which needs no gradient."
+            )
     return {layer: total.double().cpu() / images for layer, total in sums.items()}
 
 
@@ -128,7 +183,7 @@ def _output_gradients(evidence: Evidence) -> dict[str, Tensor]:
 def _listening(
     network: nn.Module, layers: set[str], sums: dict[str, Tensor], generator: torch.Generator
 ) -> Generator[None]:
-    """Add up S = sum of g g^T at each layer's outputs while it is open; g belongs to the loss of one image."""
+    """Add up the sum of g g^T at each layer's outputs while it is open; g belongs to the loss of the batch."""
 
     def listen(layer: str, channel_dim: int) -> torch.utils.hooks.RemovableHandle:
         def received(gradient: Tensor) -> None:
@@ -153,13 +208,12 @@ def _listening(
 
 
 def _covariance(gradient: Tensor, channel_dim: int, generator: torch.Generator) -> Tensor:
-    """Estimate the sum over images and places of g g^T from `POSITIONS` places of the batch."""
-    g_BON = gradient.detach().movedim(channel_dim, 1).reshape(len(gradient), gradient.shape[channel_dim], -1)
-    batch, total = len(g_BON), g_BON.shape[2]
-    places = min(total, max(1, POSITIONS // batch))
+    """Estimate the sum over rows and places of g g^T from `POSITIONS` places; windows and tokens may be rows too."""
+    g_RON = gradient.detach().movedim(channel_dim, 1).reshape(len(gradient), gradient.shape[channel_dim], -1)
+    rows, total = len(g_RON), g_RON.shape[2]
+    places = min(total, max(1, POSITIONS // rows))
     if places < total:
         chosen = torch.randint(total, (places,), generator=generator)
-        g_BON = g_BON.index_select(2, chosen.to(g_BON.device))
-    # The loss is the mean over the batch, so one image's own gradient is `batch` times as large.
-    g_ON = g_BON.transpose(0, 1).flatten(1).float() * batch
+        g_RON = g_RON.index_select(2, chosen.to(g_RON.device))
+    g_ON = g_RON.transpose(0, 1).flatten(1).float()
     return (g_ON @ g_ON.T) * (total / places)

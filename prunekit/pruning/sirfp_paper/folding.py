@@ -83,7 +83,9 @@ class MeasuredMeans:
         result_S = np.zeros(len(slot.labels))
         for moments in self._statistics.groups.get(group.name, ()):
             if moments.at == "input" and moments.slot is slot:
-                result_S[moments.index_U.numpy()] = (moments.sum_U / moments.places).numpy()
+                for index_U in moments.index_MU.numpy():
+                    has = (index_U >= 0) & (index_U < len(result_S))  # a grouped weight names one group's channels
+                    result_S[index_U[has]] = (moments.sum_U / moments.places).numpy()[has]
         return result_S
 
 

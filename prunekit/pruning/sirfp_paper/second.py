@@ -21,7 +21,7 @@ from prunekit.pruning.clique.greedy import greedy_removal
 from prunekit.pruning.criteria.criterion import Allocation, Need
 from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.gates import gate_gradients
-from prunekit.pruning.criteria.ranking import FloatArray, Ranking, by_score
+from prunekit.pruning.criteria.ranking import FloatArray, Ranking, by_score, unused
 from prunekit.pruning.redundancy import redundancy
 from prunekit.pruning.sirfp_paper.gradient import GRADIENT_WEIGHT
 
@@ -45,8 +45,10 @@ class SirfpV2:
         """
         gates = gate_gradients(evidence)
         return {
-            name: by_score(self.score(redundancy(evidence.statistics, name), row.gate_SU))
-            for name, row in gates.items()
+            group.name: by_score(self.score(redundancy(evidence.statistics, group.name), gates[group.name].gate_SU))
+            if evidence.coupling.runs(group)
+            else unused(group.width)
+            for group in evidence.coupling.free
         }
 
     def score(self, redundancy_UU: Tensor, gate_SU: Tensor) -> FloatArray:

@@ -46,16 +46,19 @@ def labelled_batches(loaded: LoadedModel, job: Job, count: int) -> Iterator[Labe
     Images are prepared by the contract; labels are resized alike and ignored where the contract pads.
     """
     size, transform = job.recipe.train.batch_size, EvalTransform(loaded.contract)
-    step = max(1, len(job.train_set) // (size * count))
-    images: list[Tensor] = []
-    labels: list[Tensor] = []
-    for index in range(0, min(len(job.train_set), step * size * count), step):
-        sample = job.train_set[index]
-        images.append(transform(sample.image_3HW))
-        labels.append(_fitted(sample.labels_HW, images[-1], loaded))
-        if len(images) == size or index + step >= len(job.train_set):
-            yield Labelled(torch.stack(images).to(job.device), torch.stack(labels).to(job.device))
-            images, labels = [], []
+    for part in spread(len(job.train_set), size, count):
+        samples = [job.train_set[index] for index in part]
+        images = [transform(sample.image_3HW) for sample in samples]
+        labels = [_fitted(sample.labels_HW, images[0], loaded) for sample in samples]
+        yield Labelled(torch.stack(images).to(job.device), torch.stack(labels).to(job.device))
+
+
+def spread(total: int, size: int, count: int) -> list[list[int]]:
+    """Return up to `count` batches of at most `size` indices below `total`: from end to end, evenly, of like sizes."""
+    wanted = min(total, size * count)
+    indices = [place * total // wanted for place in range(wanted)]
+    batches = -(-wanted // size)
+    return [indices[part * wanted // batches : (part + 1) * wanted // batches] for part in range(batches)]
 
 
 def _fitted(labels_HW: Tensor, image_3hw: Tensor, loaded: LoadedModel) -> Tensor:

@@ -101,7 +101,14 @@ def _moments(x_NU: Tensor) -> Moments:
     _, statistics = measured(network)
     (seen,) = statistics.seen("0")
     return Moments(
-        seen.group, seen.slot, "input", torch.arange(x_NU.shape[1]), len(x_NU), x_NU.sum(dim=0), x_NU.T @ x_NU
+        group=seen.group,
+        slot=seen.slot,
+        layer=seen.layer,
+        at="input",
+        index_MU=torch.arange(x_NU.shape[1])[None],
+        places=len(x_NU),
+        sum_U=x_NU.sum(dim=0),
+        moment_UU=x_NU.T @ x_NU,
     )
 
 
@@ -157,3 +164,31 @@ def test_norms_get_the_mean_and_variance_of_the_data() -> None:
     torch.testing.assert_close(network[1].running_var, torch.stack([one.var(dim=1) for one in maps]).mean(dim=0))
     assert network[1].momentum == momentum
     assert [module.training for module in network] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("kernel", [2, 4])
+@pytest.mark.parametrize("channels", [8, 5])
+def test_constants_go_through_a_strided_transposed_layer_as_often_as_they_are_met(kernel: int, channels: int) -> None:
+    """Channels that are always 1 are replaced by a bias, exactly but for the border."""
+    torch.manual_seed(0)
+    make, up = nn.Conv2d(3, channels, 1), nn.ConvTranspose2d(channels, 4, kernel, stride=2, bias=True)
+    with torch.no_grad():
+        make.weight[3:], make.bias[3:] = 0.0, 1.0
+        # Every output place meets the same sum, so that one bias can stand for it.
+        up.weight.copy_(up.weight[:, :, :1, :1].expand_as(up.weight))
+    network = nn.Sequential(make, nn.ReLU(), up, nn.Conv2d(4, 2, 1)).double().eval()
+    coupling, statistics = measured(network)
+    smaller = cut(network, coupling, {"0": [0, 1, 2]}, statistics)
+    images = batches(1)[0]
+    inner = slice(kernel, -kernel)
+    with torch.no_grad():
+        got, want = smaller(images)[:, :, inner, inner], network(images)[:, :, inner, inner]
+    assert (got - want).abs().mean() < 1e-6 * want.abs().mean()
+
+
+def test_a_batch_of_one_image_does_not_end_the_estimate() -> None:
+    """Batch norms behind global pooling have no variance to see in a single image."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4)).double().eval()
+    images = batches(1)[0]
+    assert reestimate_norms_(network, [images, images[:1]]) == 1
+    assert network[2].running_mean.isfinite().all()

@@ -215,3 +215,28 @@ def test_positions_that_every_group_reads_share_a_gate(evidence_for: Callable[..
     evidence.loss(batch.images_B3HW, batch.labels_BHW).backward()  # relu(m x) is m relu(x) for m near 1
     handle.remove()
     torch.testing.assert_close(evidence.gates["make"].batch_means()[0], gate_U.grad)
+
+
+class Attended(nn.Module):
+    """Queries and keys that only a product reads; activations may write in place behind the layers that make them."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.query, self.key, self.value = (nn.Conv2d(3, 5, 1) for _ in range(3))
+        self.of_query, self.of_key = nn.ReLU(inplace), nn.ReLU(inplace)
+        self.classifier = nn.Conv2d(5, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        query = self.of_query(self.query(images)).flatten(2)
+        key = self.of_key(self.key(images)).flatten(2)
+        scores = torch.softmax(query.transpose(1, 2) @ key, dim=2)
+        mixed = self.value(images).flatten(2) @ scores.transpose(1, 2)
+        return self.classifier(mixed.unflatten(2, images.shape[2:]))
+
+
+def test_activations_in_place_change_no_gate(evidence_for: Callable[..., Evidence]) -> None:
+    aside, inplace = (gate_gradients(evidence_for(Attended(inplace))) for inplace in (False, True))
+    assert aside["query"].gate_SU.any()
+    for name, gates in aside.items():
+        torch.testing.assert_close(inplace[name].gate_SU, gates.gate_SU)
