@@ -205,6 +205,15 @@ def sha256_of(path: Path) -> str:
 _OTHER: Final = "It was written for another network, or by another version of the library that builds it."
 
 
+def check_model(run: RunDirectory) -> None:
+    """Raise where a run's model file or weights are missing or damaged; nothing is built.
+
+    Raises:
+        RunError: they are.
+    """
+    _check_hash(run, read_card(run))
+
+
 def _check_hash(run: RunDirectory, card: ModelCard) -> None:
     if not run.weights_path.is_file():
         raise RunError(f"{run.path} holds no model.safetensors. {_again(run)}")
@@ -224,7 +233,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _again(run: RunDirectory) -> str:
-    return f"Repeat the step that wrote it; a training goes on with: prunekit train --resume {run.path}"
+    """Advise: networks as cut lie in their pruning, which writes its end again but not what it began from."""
+    if run.path.name == "pruned" and (run.path.parent / "recipe.toml").exists():
+        return "Prune again; the source is as it was."
+    command = "prune" if (run.path / "prune.json").exists() else "train"
+    return f"Repeat the step that wrote it, or go on with: prunekit {command} --resume {run.path}"
 
 
 def _versions() -> dict[str, str]:

@@ -37,7 +37,7 @@ class DataConfig(Section):
     )
     train_images: int = Field(default=256, ge=1, description="training images to generate (shapes)")
     val_images: int = Field(default=64, ge=1, description="validation images to generate (shapes)")
-    seed: int = Field(default=0, ge=0, description="seed of the generated scenes (shapes)")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the generated scenes (shapes)")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -117,7 +117,7 @@ class TrainConfig(Section):
         default="auto", description="auto takes CUDA where there is one, and says which"
     )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves torch's choice")
-    seed: int = Field(default=0, ge=0, description="seed of weights, order and augmentation")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     cache: bool = Field(default=True, description="keep decoded images in memory")
 
     @model_validator(mode="after")

@@ -82,12 +82,34 @@ class RunDirectory:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(
-                    f"Another process is writing to {self.path}. Wait for it, or name another run."
-                ) from None
+                raise _busy(self) from None
             for leftover in self.path.glob(f"{_TEMPORARY}*"):
                 leftover.unlink()
             yield
+
+    @contextlib.contextmanager
+    def claimed(self) -> Generator[None]:
+        """Keep other processes from a work of several steps here, trainings among them, which lock for themselves.
+
+        The folder itself is locked, so that nothing is written; a kill releases it.
+
+        Raises:
+            RunError: another process has claimed the run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _busy(self) from None
+            yield
+        finally:
+            os.close(folder)
+
+
+def _busy(run: RunDirectory) -> RunError:
+    return RunError(f"Another process is writing to {run.path}. Wait for it, or name another run.")
 
 
 def new_run(kind: str, root: Path = RUNS) -> RunDirectory:
@@ -113,6 +135,8 @@ def open_run(path: Path) -> RunDirectory:
     Raises:
         RunError: the folder does not exist or is no run.
     """
+    if path.is_file():
+        raise RunError(f"A run is a folder, and {path} is a file. Did you mean {path.parent}?")
     if not path.is_dir():
         raise RunError(f"Run {path} does not exist. {_known(path.parent)}")
     run = RunDirectory(path)

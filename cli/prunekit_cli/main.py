@@ -14,7 +14,7 @@ from prunekit_cli import demo, evaluate, export, inspect, output, profile, prune
 from prunekit_runtime.errors import PrunekitError
 
 # What a user's path can cause; any other OSError is a bug of ours and keeps its traceback.
-_FILE_ERRORS = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)
+_FILE_ERRORS = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError)
 
 
 class Commands(TyperGroup):

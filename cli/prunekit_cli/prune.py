@@ -27,7 +27,7 @@ EXAMPLES = (
     "prunekit prune --resume runs/0002-prune",
 )
 
-_MEASURING = ("latency_runtime", "latency_threads", "latency_precision")
+_MEASURING = {"latency_runtime": "ort", "latency_threads": 1, "latency_precision": "fp32"}
 _NOT_CONFIG = (*_MEASURING, "run", "list_criteria", "trust_code", "out", "resume", "as_json")
 
 
@@ -37,9 +37,9 @@ def command(
     target_macs: own.TargetMacs = None,
     target_params: own.TargetParams = None,
     target_latency: own.TargetLatency = None,
-    latency_runtime: own.LatencyRuntime = "ort",
-    latency_threads: own.LatencyThreads = 1,
-    latency_precision: own.LatencyPrecision = "fp32",
+    latency_runtime: own.LatencyRuntime = None,
+    latency_threads: own.LatencyThreads = None,
+    latency_precision: own.LatencyPrecision = None,
     criterion: own.Criterion = None,
     list_criteria: own.ListCriteria = False,
     allocation: own.Allocation = None,
@@ -73,16 +73,19 @@ def command(
     """Prune a trained run to a share of its MACs, to a size or to a latency, then fine-tune it by its own recipe."""
     every = dict(locals())
     given = {name: value for name, value in every.items() if name not in _NOT_CONFIG}
-    measuring = {name: every[name] for name in _MEASURING}
+    measuring = options.given({name: every[name] for name in _MEASURING})
     wait_patiently()
     if list_criteria:
         show_criteria(as_json)
         return
     if resume is not None:
-        options.refuse_with_resume(options.given(given | {"RUN": run, "out": out}))
-        _continue(resume, measuring, trust_code, as_json)
+        options.refuse_with_resume(options.given(given | {"RUN": run, "out": out}) | measuring)
+        _continue(resume, trust_code, as_json)
         return
     config = own.config_of(given)
+    if measuring and config.target_kind != "latency":
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in measuring)
+        raise options.OptionError(f"{flags} says how --target-latency is measured, and there is none. Leave it out.")
     source = source_run(run, kinds=("train", "prune"))
     with target_run(out, "prune") as target:
         announce(source, config, target)
@@ -95,24 +98,35 @@ def _run(
     from prunekit.workflows.prune import prune_run
 
     with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
-        meter = _meter(measuring, progress) if config.target_kind == "latency" else None
+        meter = _meter(_MEASURING | measuring, progress) if config.target_kind == "latency" else None
         return prune_run(source, config, target, meter=meter, **_watching(progress, trust_code))
 
 
-def _continue(path: Path, measuring: dict[str, Any], trust_code: bool, as_json: bool) -> None:
+def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
     from prunekit.run import open_run
     from prunekit.workflows.prune import is_pruning, needs_latency, read_report, resume_prune
 
+    if path.is_dir() and not (path / "recipe.toml").exists():
+        raise options.OptionError(f"{path} holds no pruning that was begun. Prune again; nothing is lost.")
     target = open_run(path)
     with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
-        timed = is_pruning(target) and needs_latency(read_report(target))
-        meter = _meter(measuring, progress) if timed else None
+        begun = read_report(target) if is_pruning(target) else None
+        meter = _meter(_measured_with(begun), progress) if begun is not None and needs_latency(begun) else None
         report = resume_prune(target, meter=meter, **_watching(progress, trust_code))
     show(report, target, as_json)
 
 
+def _measured_with(report: "PruneReport") -> dict[str, Any]:
+    """Return the options that the earlier stages were measured with."""
+    machine = report.machine
+    if machine is None:  # written before they were kept
+        return _MEASURING
+    runtime = "ort" if str(machine.get("runtime", "")).startswith("onnxruntime") else "tensorrt"
+    return dict(zip(_MEASURING, (runtime, machine.get("threads"), machine.get("precision")), strict=True))
+
+
 def _meter(measuring: dict[str, Any], progress: Progress) -> "LatencyMeter":
-    """Return what measures; its own options are no part of the run, for another machine may go on with it."""
+    """Return what measures."""
     from prunekit_export.latency_meter import open_meter
 
     def on_progress(done: int, total: int) -> None:

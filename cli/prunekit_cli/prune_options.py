@@ -24,11 +24,19 @@ TargetLatency = Annotated[
     typer.Option(metavar="TIME", help="Latency that remains, measured here, such as 8ms; in place of --ratio."),
 ]
 LatencyRuntime = Annotated[
-    str,
-    typer.Option(metavar="ort|tensorrt", help="What --target-latency is measured in: ONNX Runtime's CPU, or a GPU."),
+    str | None,
+    typer.Option(
+        metavar="ort|tensorrt",
+        help="What --target-latency is measured in: ONNX Runtime's CPU, or a GPU.",
+        show_default="ort",
+    ),
 ]
-LatencyThreads = Annotated[int, typer.Option(help="CPU threads for it; 0 leaves ONNX Runtime's choice.")]
-LatencyPrecision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Arithmetic for it; fp16 on a GPU.")]
+LatencyThreads = Annotated[
+    int | None, typer.Option(help="CPU threads for it; 0 leaves ONNX Runtime's choice.", show_default="1")
+]
+LatencyPrecision = Annotated[
+    str | None, typer.Option(metavar="fp32|fp16", help="Arithmetic for it; fp16 on a GPU.", show_default="fp32")
+]
 Criterion = Annotated[
     str | None,
     typer.Option(

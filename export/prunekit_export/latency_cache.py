@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from prunekit.errors import RunError
 from prunekit.pruning.latency_table import Machine
 from prunekit.run import read_json, write_json
 from prunekit_export.errors import ExportError
@@ -100,7 +101,11 @@ class LatencyCache:
     def _read(self) -> dict[tuple[str, int, int], LayerTime]:
         if not self.path.exists():
             return {}
-        file = _validated(self.path, read_json(self.path))
+        try:
+            values = read_json(self.path)
+        except RunError as error:
+            raise ExportError(f"{error} It only saves time: delete {self.path} and measure again.") from None
+        file = _validated(self.path, values)
         written = Machine(**file.machine.model_dump())
         if written != self.machine:
             raise ExportError(f"{self.path} was measured on {written}, not on {self.machine}. Delete it.")

@@ -32,6 +32,18 @@ def save_rewind(run: RunDirectory, network: nn.Module, epoch: int) -> None:
         save_file(plain_tensors(network), temporary, metadata={"prunekit": _Snapshot(epoch=epoch).model_dump_json()})
 
 
+def check_rewind(run: RunDirectory) -> None:
+    """Raise where a run kept no weights to rewind to.
+
+    Raises:
+        RunError: it kept none.
+    """
+    if not rewind_path(run).is_file():
+        raise RunError(
+            f"{run.path} kept no weights to rewind to. Train it with --set train.rewind_epoch=N, N the epoch to keep."
+        )
+
+
 def load_rewind_(network: nn.Module, run: RunDirectory) -> int:
     """Put the weights that `run` kept into `network`, built as the run's network was before it was trained.
 
@@ -41,11 +53,8 @@ def load_rewind_(network: nn.Module, run: RunDirectory) -> int:
     Raises:
         RunError: the run kept none, or the file is damaged or of another network.
     """
+    check_rewind(run)
     path = rewind_path(run)
-    if not path.is_file():
-        raise RunError(
-            f"{run.path} kept no weights to rewind to. Train it with --set train.rewind_epoch=N, N the epoch to keep."
-        )
     epoch, tensors = _read(path)
     load_tensors_(network, tensors, path)
     return epoch

@@ -5,25 +5,27 @@ In the run: `recipe.toml` (of the last fine-tuning), `prune.json` (settings, and
 and the last stage's files in the run itself.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from prunekit.data.loading import steps_per_epoch
 from prunekit.errors import PruneError, RunError
-from prunekit.modelfile import LoadedModel, load_model, read_card, save_model
+from prunekit.modelfile import LoadedModel, check_model, load_model, read_card, save_model
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
 from prunekit.pruning.criteria.registry import criterion
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.latency_table import LatencyTable, Machine
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
+from prunekit.training.snapshots import check_rewind
 from prunekit.workflows.pruning.analysing import Analysed, analysed
 from prunekit.workflows.pruning.config import PruneConfig as PruneConfig
 from prunekit.workflows.pruning.config import fine_tuning_recipe
 from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, write_cut
 from prunekit.workflows.pruning.job import Job, LatencyMeter, Tell
 from prunekit.workflows.pruning.report import FIGURE as FIGURE
-from prunekit.workflows.pruning.report import FORMAT, write_report
+from prunekit.workflows.pruning.report import FORMAT, config_of, write_report
 from prunekit.workflows.pruning.report import REPORT as REPORT
 from prunekit.workflows.pruning.report import LayerRow as LayerRow
 from prunekit.workflows.pruning.report import PruneReport as PruneReport
@@ -64,12 +66,15 @@ def prune_run(
         PrunekitError: the source, its data or the device cannot be used.
     """
     recipe = fine_tuning_recipe(source.recipe(), config)
+    if config.init == "rewind":
+        check_rewind(source)
     criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
     job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
     with cpu_threads(recipe.train):
         loaded = load_model(source, trust_code=trust_code)
         now, report = _begin(loaded, source, job)
-        return _go_on(report, source, job, now)
+        with target.claimed():
+            return _go_on(report, source, job, now)
 
 
 def resume_prune(
@@ -81,7 +86,7 @@ def resume_prune(
     table: LatencyTable | None = None,
     meter: LatencyMeter | None = None,
 ) -> PruneReport:
-    """Go on with a pruning that was interrupted; one that is finished is only read.
+    """Go on with a pruning that was interrupted; of one that is finished, only a damaged model is written anew.
 
     Args:
         target: the run.
@@ -92,19 +97,42 @@ def resume_prune(
         meter: as for `prune_run`.
 
     Raises:
-        RunError: nothing was written that could be gone on with, or the source is gone or another one.
+        RunError: nothing was written that could be gone on with, the source is gone or another one, latency was
+            measured on another machine, or another process is at it.
         PrunekitError: as `prune_run`.
     """
     if not is_pruning(target):
+        if target.model_path.exists() or target.metrics_path.exists():
+            raise RunError(f"{target.path} is a training. Go on with it by: prunekit train --resume {target.path}")
         raise RunError(f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost.")
-    report = read_report(target)
-    if report.finished:
-        return report
-    config, recipe = PruneConfig.model_validate(report.config), target.recipe()
-    criterion(config.criterion, trust_code=trust_code)
-    job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
-    with cpu_threads(recipe.train):
-        return _go_on(report, find_source(report, target), job, None)
+    with target.claimed():
+        report = read_report(target)
+        if report.finished and _is_whole(target):
+            return report
+        config, recipe = config_of(report, target), target.recipe()
+        criterion(config.criterion, trust_code=trust_code)
+        job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
+        with cpu_threads(recipe.train):
+            source = find_source(report, target)
+            return _mended(report, source, job) if report.finished else _go_on(report, source, job, None)
+
+
+def _is_whole(target: RunDirectory) -> bool:
+    try:
+        check_model(target)
+    except RunError:
+        return False
+    return True
+
+
+def _mended(report: PruneReport, source: RunDirectory, job: Job) -> PruneReport:
+    """Write the final model anew, from the last state of its training or from what was cut."""
+    job.tell("Writing the damaged model anew")
+    if report.rolled_back:
+        _take_back(report, source, job)
+    else:
+        tune(report.stages[-1], source, job)
+    return report
 
 
 def needs_latency(report: PruneReport) -> bool:
@@ -134,6 +162,8 @@ def _silent(_: str) -> None:
 
 def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analysed, PruneReport]:
     """Analyse the source and refuse what cannot be done; nothing is written yet."""
+    if job.config.epochs or job.config.stage_epochs or job.config.sparsity != "none":
+        steps_per_epoch(job.train_set, job.recipe.train.batch_size)
     segmenter = loaded.segmenter.to(job.device)
     job.tell("Evaluating the network before")
     miou = job.miou(segmenter, loaded)
@@ -160,6 +190,7 @@ def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analyse
         parts_before=parts_of(now.coupling.layer_macs()),
         miou_before=miou,
         planned=planned,
+        machine=asdict(table_of(now).machine) if job.config.target_kind == "latency" else None,
     )
     return now, report
 
@@ -208,6 +239,8 @@ def _cut_stage(report: PruneReport, source: RunDirectory, job: Job, now: Analyse
     elif now is None:
         before = source if number == 1 else job.stage_run(number - 1)
         now = analysed(load_model(before, trust_code=job.trust_code), job)
+    if report.machine is not None:
+        table_of(now).check_machine(Machine(**report.machine))
     if len(report.planned) > 1:
         job.tell(f"Stage {number} of {len(report.planned)}")
     plan, stage = cut_(now, report, job, decided)

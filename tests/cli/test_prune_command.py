@@ -1,6 +1,7 @@
 """`prunekit prune` on a recipe that takes seconds: stages, targets, what is shown, what is resumed."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -118,3 +119,34 @@ def test_a_latency_is_measured_by_the_runtime_asked_for(here, monkeypatch):
     assert asked == {"runtime": "ort", "threads": 3, "precision": "fp32"}
     # One cut network, of 2 ms whatever is cut, is measured; it misses what was asked for, and that is said.
     assert "misses 1.60 ms" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "option", [("--latency-runtime", "foo"), ("--latency-threads", "2"), ("--latency-precision", "fp16")]
+)
+def test_how_to_measure_is_refused_where_nothing_is_measured(here, folder, option):
+    result = here("prune", "runs/0001-train", *option, "--out", "unmeasured", *QUICK)
+    assert result.exit_code == 1
+    assert f"{option[0]} says how --target-latency is measured" in " ".join(result.stderr.split())
+    assert not (folder / "unmeasured").exists()
+
+
+def test_stages_are_measured_with_the_options_of_the_first():
+    from prunekit_cli.prune import _measured_with
+
+    def begun(machine):
+        return SimpleNamespace(machine=machine)
+
+    cpu = {"device": "c", "runtime": "onnxruntime 1.31.1 CPUExecutionProvider", "threads": 2, "precision": "fp32"}
+    gpu = {"device": "g", "runtime": "TensorRT 10.16", "threads": 0, "precision": "fp16"}
+    names = ("latency_runtime", "latency_threads", "latency_precision")
+    assert _measured_with(begun(cpu)) == dict(zip(names, ("ort", 2, "fp32"), strict=True))
+    assert _measured_with(begun(gpu)) == dict(zip(names, ("tensorrt", 0, "fp16"), strict=True))
+
+
+def test_what_was_never_begun_is_not_gone_on_with(here, folder):
+    missing = here("prune", "--resume", "nothing")
+    assert (missing.exit_code, "does not exist" in missing.stderr) == (1, True)
+    (folder / "empty").mkdir()
+    empty = here("prune", "--resume", "empty")
+    assert (empty.exit_code, "no pruning that was begun" in empty.stderr) == (1, True)

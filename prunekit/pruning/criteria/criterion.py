@@ -64,6 +64,7 @@ class Scored:
     def rank(self, evidence: Evidence) -> dict[str, Ranking]:
         """Rank the units of every free group by score."""
         scores = self.scores(evidence)
+        _check_groups(scores, evidence, self.name)
         return {
             group.name: by_score(checked(scores[group.name], self.name, group.name)) for group in evidence.coupling.free
         }
@@ -84,6 +85,7 @@ class Ranked:
     def rank(self, evidence: Evidence) -> dict[str, Ranking]:
         """Rank the units of every free group."""
         rankings = self.rankings(evidence)
+        _check_groups(rankings, evidence, self.name)
         for name, ranking in rankings.items():
             checked(ranking.price_U, self.name, name)
         return rankings
@@ -92,6 +94,15 @@ class Ranked:
 NOTHING: frozenset[Need] = frozenset()
 DATA: frozenset[Need] = frozenset({"data"})
 GRADIENTS: frozenset[Need] = frozenset({"data", "gradients"})
+
+
+def _check_groups(found: Mapping[str, object], evidence: Evidence, criterion: str) -> None:
+    missing = [group.name for group in evidence.coupling.free if group.name not in found]
+    if missing:
+        raise PruneError(
+            f"Criterion {criterion} says nothing of group {missing[0]}, and {len(missing) - 1} more. It must judge "
+            "every group of evidence.coupling.free."
+        )
 
 
 def checked(score_U: FloatArray, criterion: str, group: str) -> FloatArray:

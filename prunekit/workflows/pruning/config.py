@@ -58,7 +58,7 @@ class PruneConfig(Section):
     sampler: Literal["uniform", "balanced"] | None = Field(None, description="how images are drawn; None: the run's")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the fine-tuning")
     batches: int = Field(16, ge=1, description="batches the channel statistics are collected on")
-    seed: int = Field(0, ge=0, description="seed of choice, order and augmentation")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of choice, order and augmentation")
     precision: Literal["fp32", "bf16", "fp16"] | None = Field(None, description="autocast type; None keeps the run's")
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="None keeps the run's")
     threads: int | None = Field(None, ge=0, description="CPU threads; None keeps the run's")

@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
+from prunekit.errors import PruneError
 from prunekit.modelfile import LoadedModel, save_model
 from prunekit.pruning.allocation import padding_waste
 from prunekit.pruning.compensation import compensate_, reestimate_norms_
@@ -24,7 +25,7 @@ from prunekit.workflows.pruning.analysing import Analysed
 from prunekit.workflows.pruning.job import Job
 from prunekit.workflows.pruning.judging import evidence_of, labelled_batches, statistics_of
 from prunekit.workflows.pruning.report import LayerRow, PaddingRow, PruneReport, StageReport
-from prunekit.workflows.pruning.selecting import Goal, Keep, Selection, cost_of, goal_of, select
+from prunekit.workflows.pruning.selecting import Goal, Keep, Selection, cost_of, final_target, goal_of, select
 
 BLOCKS = (8, 16, 32)
 """Channels that kernels take at once: 8 in fp16 and 16 or 32 in int8 on tensor cores (`allocation.padding`)."""
@@ -60,6 +61,8 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
     goal = _goal(now, report, job)
     job.tell(f"Choosing channels by {job.config.criterion} on {job.config.batches} batches")
     found = decided or select(now, evidence, goal, job)
+    if len(report.planned) == 1:
+        _check_cuts(found, now.coupling, job)
     statistics = statistics_of(evidence)
     compensated = _compensated(evidence, found.keep, statistics, job)
     plan = make_plan(now.coupling, found.keep)
@@ -74,6 +77,15 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
         exactness=error,
         miou_pruned=_settled_miou(now.loaded, job),
     )
+
+
+def _check_cuts(found: Selection, coupling: Coupling, job: Job) -> None:
+    """Refuse a target that lies within the tolerance of the network as it is."""
+    if not coupling.removed(found.keep).any():
+        raise PruneError(
+            f"{final_target(job.config).flag} removes no channel: counts are multiples of {job.config.align}, and "
+            "less than one step is asked for. Ask for more, or lower --align."
+        )
 
 
 def write_cut(

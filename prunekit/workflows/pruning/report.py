@@ -2,18 +2,22 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from prunekit.errors import RunError
 from prunekit.pruning.latency_loop import TOLERANCE
 from prunekit.pruning.report_figure import GroupChange, PartChange, StageChange, draw_report
 from prunekit.run import RunDirectory, read_json, write_atomically, write_json
+from prunekit.workflows.pruning.config import PruneConfig
 
 REPORT: Final = "prune.json"
 FIGURE: Final = "prune.svg"
 FORMAT: Final = 2
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,12 @@ class PruneReport:
     config: dict[str, Any]
     target: Literal["ratio", "macs", "params", "latency"]
     """What the target is measured in: MACs (ratio, macs), parameters, or milliseconds."""
-    cost_before: float
+    cost_before: Positive
     """Of the source, in that unit."""
-    cost_wanted: float
+    cost_wanted: Positive
     """After the last stage."""
-    macs_before: int
-    params_before: int
+    macs_before: Annotated[int, Field(gt=0)]
+    params_before: Annotated[int, Field(gt=0)]
     frozen: tuple[tuple[str, str], ...]
     """Groups that stay whole, and why."""
     parts_before: dict[str, int]
@@ -118,6 +122,8 @@ class PruneReport:
     stages: tuple[StageReport, ...] = ()
     planned: tuple[float, ...] = ()
     """Share of the source's cost that is to be gone after each stage."""
+    machine: dict[str, Any] | None = None
+    """Where a latency is the target: device, runtime, threads and precision that all stages are measured with."""
     rolled_back: str | None = None
     """Why the last stage that was tried was taken back, or None."""
     finished: bool = False
@@ -237,11 +243,35 @@ def read_report(run: RunDirectory) -> PruneReport:
         )
     stored = {name: value for name, value in values.items() if name not in _DERIVED}
     try:
-        return TypeAdapter(PruneReport).validate_python(stored)
+        report = TypeAdapter(PruneReport).validate_python(stored)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} is damaged: {where}: {first['msg']}. Prune again; the source is as it was.") from None
+        raise _damaged(path, error) from None
+    asked, planned, done = config_of(report, run).stage_count, len(report.planned), len(report.stages)
+    in_order = [stage.number for stage in report.stages] == list(range(1, done + 1))
+    if planned != asked or done > planned or not in_order or (report.finished and not done):
+        raise RunError(
+            f"{path} is damaged: its settings ask for {asked} stages, {planned} are planned and {done} described. "
+            "Prune again; the source is as it was."
+        )
+    return report
+
+
+def config_of(report: PruneReport, run: RunDirectory) -> PruneConfig:
+    """Return the settings that a pruning was begun with.
+
+    Raises:
+        RunError: they are damaged.
+    """
+    try:
+        return PruneConfig.model_validate(report.config)
+    except ValidationError as error:
+        raise _damaged(run.path / REPORT, error, "config.") from None
+
+
+def _damaged(path: Path, error: ValidationError, within: str = "") -> RunError:
+    first = error.errors()[0]
+    where = within + ".".join(map(str, first["loc"]))
+    return RunError(f"{path} is damaged: {where}: {first['msg']}. Prune again; the source is as it was.")
 
 
 def is_pruning(run: RunDirectory) -> bool:

@@ -1,5 +1,8 @@
 """Pruning a run at once: what is written, what a kill costs, what is refused."""
 
+import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -164,6 +167,8 @@ def test_a_pruned_run_can_be_pruned_again(source, new_run, config) -> None:
         ({"target_macs": 1e12}, "asks for nothing"),
         ({"target_latency_ms": 1.0}, "latency table"),
         ({"min_miou": 0.999}, "--min-miou"),
+        ({"ratio": 1e-6}, "removes no channel"),
+        ({"settings": {"train.batch_size": 100}}, "fewer than one batch"),
         ({"settings": {"train.nonsense": 1}}, "nonsense"),
         ({"schedule": "iterative", "stages": (0.6,), "target_macs": 600_000.0}, "below the target"),
     ],
@@ -177,9 +182,57 @@ def test_a_request_out_of_reach_writes_nothing(
     assert list(target.path.iterdir()) == []
 
 
-def test_what_is_no_pruning_cannot_be_resumed(source) -> None:
-    with pytest.raises(RunError, match="Prune again"):
+def test_what_is_no_pruning_cannot_be_resumed(source, new_run) -> None:
+    with pytest.raises(RunError, match="is a training"):
         resume_prune(source)
+    with pytest.raises(RunError, match="Prune again"):
+        resume_prune(new_run("empty"))
+
+
+def test_without_early_weights_there_is_nothing_to_rewind_to(source, new_run, config) -> None:
+    """Found out before anything is computed."""
+    once, target = new_run("once"), new_run("rewound")
+    prune_run(source, config(epochs=0), once)
+    with pytest.raises(RunError, match="rewind_epoch"):
+        prune_run(once, config(init="rewind"), target)
+    assert list(target.path.iterdir()) == []
+
+
+class Resumes(Silent):
+    """Tries to go on with a run while it is being worked on, as a second process would."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run, self.refusals = run, list[str]()
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        del event
+        with pytest.raises(RunError) as refusal:
+            resume_prune(self.run)
+        self.refusals.append(str(refusal.value))
+
+
+def test_two_processes_do_not_prune_one_run(source, new_run, config) -> None:
+    run = new_run("pruned")
+    observer = Resumes(run)
+    report = prune_run(source, config(schedule="iterative"), run, observer=observer)
+    assert len(observer.refusals) == len(report.stages) == 2
+    assert all("Another process" in refusal for refusal in observer.refusals)
+    assert resume_prune(run) == report
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+def test_a_damaged_final_model_is_written_anew(
+    source, new_run, config, epochs: int, damage: Callable[[Path], object]
+) -> None:
+    run, copy = new_run("pruned"), new_run("copy")
+    report = prune_run(source, config(epochs=epochs), run)
+    shutil.copytree(run.path, copy.path, dirs_exist_ok=True)
+    damage(run.weights_path)
+    with pytest.raises(RunError, match=f"prunekit prune --resume {run.path}"):
+        load_model(run)
+    assert resume_prune(run) == report
+    assert_same_weights(run, copy)
 
 
 def test_a_damaged_report_is_refused(source, new_run, config) -> None:
@@ -191,6 +244,13 @@ def test_a_damaged_report_is_refused(source, new_run, config) -> None:
         ({"macs_before": "many"}, "macs_before"),
         ({"stages": [{**values["stages"][0], "share": None}]}, r"stages\.0\.share"),
         ({"surplus": 1}, "surplus"),
+        ({"macs_before": 0}, "macs_before"),
+        ({"cost_before": math.nan}, "cost_before"),
+        ({"config": {**values["config"], "ratio": 7}}, r"config\.ratio"),
+        ({"config": {**values["config"], "criterion": "zzz"}}, r"config\.criterion"),
+        ({"planned": []}, "0 are planned"),
+        ({"planned": [0.3, 0.5]}, "2 are planned"),
+        ({"stages": []}, "0 described"),
     ):
         write_json(run.path / REPORT, values | damage)
         with pytest.raises(RunError, match=message):

@@ -1,6 +1,7 @@
 """Pruning in stages: each is written, a kill at any write costs nothing, a floor takes a stage back."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,17 @@ def test_a_latency_is_met_by_measuring(source, new_run, config) -> None:
     other = LatencyTable(meter.machine, (1, 3, 32, 48), {"nowhere": LayerTimes((1,), (1,), ((1.0,),))}, 0.0)
     with pytest.raises(PruneError, match="nowhere"):
         prune_run(source, config(target_latency_ms=target_ms), new_run("other"), table=other)
+
+
+def test_stages_are_measured_on_one_machine(source, new_run, config) -> None:
+    meter = Meter()
+    target_ms = 0.5 * meter.table(load_model(source).segmenter, (1, 3, 32, 48)).dense_ms
+    run, asked = new_run("pruned"), config(target_latency_ms=target_ms, schedule="iterative", align=1)
+    with pytest.raises(KeyboardInterrupt):
+        prune_run(source, asked, run, meter=meter, on_stage=stop_at("Fine-tuning"))
+    assert read_report(run).machine == asdict(meter.machine)
+    other = Meter()
+    other.machine = replace(meter.machine, threads=meter.machine.threads + 1)
+    with pytest.raises(PruneError, match="another machine"):
+        resume_prune(run, meter=other)
+    assert resume_prune(run, meter=meter).finished
