@@ -98,7 +98,7 @@ def parity_shapes(*, height: int, width: int, batch: int, dynamic: bool, stride:
     if not dynamic:
         return ((batch, height, width),) * 3
     rows, columns = height // stride, width // stride
-    smaller = (2, stride * (rows * 3 // 4 | 1), stride * (columns // 2 | 1))
+    smaller = (3 if batch == 2 else 2, stride * (rows * 3 // 4 | 1), stride * (columns // 2 | 1))
     larger = (1, stride * ((rows | 1) + 2), stride * (columns | 1))
     return (batch, height, width), smaller, larger
 

@@ -67,7 +67,8 @@ class Relaxation:
             next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
             ahead_NC = next_NC + (momentum - 1) / next_momentum * (next_NC - x_NC)
             x_NC, momentum = next_NC, next_momentum
-        return self._tangent(x_NC, low_NC, high_NC)
+        # Where the function is nearly flat a step is long, and its projection is rounded: project the result again.
+        return self._tangent(self._projected(x_NC, low_NC, high_NC), low_NC, high_NC)
 
     def _tangent(self, x_NC: FloatArray, low_NC: ChoiceArray, high_NC: ChoiceArray) -> Bounds:
         """Bound by f(x) + f'(x)(y - x), least over the choices y: kept channels and the smallest free gradients."""

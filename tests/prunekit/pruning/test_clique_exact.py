@@ -164,3 +164,17 @@ def test_no_time_leaves_the_local_optimum_and_a_bound() -> None:
 def test_without_a_proof_the_solver_refuses() -> None:
     with pytest.raises(PruneError, match=r"No proof that 10 of 40 channels.*gap is .*node_limit"):
         exact(drawn(40, 1, "dense"), 10, node_limit=1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(channels=st.integers(2, 12), seed=st.integers(0, 2**16), data=st.data())
+def test_nodes_of_a_flat_function_are_bounded_too(channels: int, seed: int, data: st.DataObject) -> None:
+    """Where all weights are equal the curvature is nil and a gradient step endless."""
+    keep = data.draw(st.integers(1, channels - 1))
+    weights = np.ones((channels, channels)) - np.eye(channels)
+    generator = np.random.default_rng(seed)
+    choice = generator.permutation(channels) < keep
+    fixed = generator.random((8, channels)) < 0.4
+    start = generator.random((8, channels))
+    found = best_relaxation(weights, keep).bounds(start, choice & fixed, choice | ~fixed, data.draw(st.integers(0, 4)))
+    np.testing.assert_allclose(found.bound_N, keep * (keep - 1) / 2, atol=1e-6)
