@@ -11,6 +11,7 @@ import argparse
 import functools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -91,12 +92,24 @@ def main() -> None:
     for stage in stages:
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda job: _spawn(job, args), stage))
-    bench = Bench(args.out, seeds, args.data, args.epochs, args.tune_epochs, BATCHES, RATIOS)
+    figure_name = args.table.with_suffix(".svg").name
+    bench = Bench(
+        args.out, seeds, args.data, args.epochs, args.tune_epochs, BATCHES, RATIOS, _options(args), figure_name
+    )
     policies = {name: _policy(variant(name)) for name in names}
     args.table.parent.mkdir(parents=True, exist_ok=True)
     args.table.write_text(table(bench, policies))
     args.table.with_suffix(".svg").write_text(figure(bench, names))
     print(args.table.read_text())
+
+
+def _options(args: argparse.Namespace) -> str:
+    """Return the options that are not the defaults, as they are typed, without folders."""
+    shown = [f"--first-seed {args.first_seed}"] if args.first_seed else []
+    shown += [f"--seeds {args.seeds}"] if args.seeds != 3 else []
+    shown += [f"--only {shlex.join(args.only)}"] if args.only else []
+    shown += [f"--table {args.table}"] if args.table.name != "criteria.md" else []
+    return "".join(f" {option}" for option in shown)
 
 
 def _policy(row: Variant) -> str:

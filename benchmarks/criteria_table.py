@@ -21,6 +21,10 @@ class Bench:
     tune_epochs: int
     batches: int
     ratios: tuple[float, ...]
+    options: str = ""
+    """Of the command that prints the page, but for folders."""
+    figure: str = "criteria.svg"
+    """Name of the figure beside the page."""
 
     def rows(self, job: str) -> list[Row]:
         """Return one result a seed."""
@@ -56,7 +60,7 @@ def table(bench: Bench, policies: Mapping[str, str]) -> str:
     names = list(policies)
     dense, longer, kept = bench.rows("train"), bench.rows("longer"), bench.pruned(names)
     lines = ["# Criteria against each other", "", _how(bench), "", *_controls(dense, longer), ""]
-    lines += ["![mIoU against MACs](criteria.svg)", ""]
+    lines += [f"![mIoU against MACs]({bench.figure})", ""]
     for ratio in bench.ratios:
         lines += [f"## {ratio:.0%} of the MACs gone", "", *_ratio_table(str(ratio), kept, policies, bench), ""]
     lines += ["## sirfp against each, seed by seed", "", *_paired(bench.ratios, kept), ""]
@@ -67,7 +71,7 @@ def table(bench: Bench, policies: Mapping[str, str]) -> str:
 def _how(bench: Bench) -> str:
     data = "CamVid at 180x240" if bench.data == "camvid" else "shapes at 64x96"
     return (
-        f"`python benchmarks/criteria.py --data {bench.data}`: street_net (0.94 M parameters) on {data}, {bench.epochs} "
+        f"`python benchmarks/criteria.py --data {bench.data}{bench.options}`: street_net (0.94 M parameters) on {data}, {bench.epochs} "
         f"epochs, {_seeds(bench.seeds)}. Every criterion sees the same dense weights and the same {bench.batches} batches "
         "of 8 augmented training images, cuts to the same MACs (within 0.5 %, widths multiples of 8) with the allocation "
         f'of its source, and gets the same {bench.tune_epochs} epochs of fine-tuning. "As cut" is before anything '
