@@ -67,7 +67,7 @@ class LatencyMeter:
         )
 
     def network_ms(self, segmenter: Segmenter, input_shape: Shape) -> float:
-        """Return the median latency of a whole network.
+        """Return the median latency of a whole network; on a CPU, that of the quietest of a few stretches.
 
         Raises:
             ExportError: the network cannot be exported or run.
