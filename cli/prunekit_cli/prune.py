@@ -12,6 +12,7 @@ from prunekit_cli.prune_report import announce, show, show_criteria
 from prunekit_cli.threads import wait_patiently
 
 if TYPE_CHECKING:
+    from prunekit.pruning.latency_table import Machine
     from prunekit.run import RunDirectory
     from prunekit.workflows.prune import PruneConfig, PruneReport
     from prunekit_export.latency_meter import LatencyMeter
@@ -111,18 +112,16 @@ def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
     target = open_run(path)
     with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
         begun = read_report(target) if is_pruning(target) else None
-        meter = _meter(_measured_with(begun), progress) if begun is not None and needs_latency(begun) else None
+        machine = begun.machine if begun is not None and needs_latency(begun) else None
+        meter = _meter(_measured_with(machine), progress) if machine is not None else None
         report = resume_prune(target, meter=meter, **_watching(progress, trust_code))
     show(report, target, as_json)
 
 
-def _measured_with(report: "PruneReport") -> dict[str, Any]:
+def _measured_with(machine: "Machine") -> dict[str, Any]:
     """Return the options that the earlier stages were measured with."""
-    machine = report.machine
-    if machine is None:  # written before they were kept
-        return _MEASURING
-    runtime = "ort" if str(machine.get("runtime", "")).startswith("onnxruntime") else "tensorrt"
-    return dict(zip(_MEASURING, (runtime, machine.get("threads"), machine.get("precision")), strict=True))
+    runtime = "ort" if machine.runtime.startswith("onnxruntime") else "tensorrt"
+    return dict(zip(_MEASURING, (runtime, machine.threads, machine.precision), strict=True))
 
 
 def _meter(measuring: dict[str, Any], progress: Progress) -> "LatencyMeter":

@@ -104,7 +104,8 @@ class LatencyCache:
         try:
             values = read_json(self.path)
         except RunError as error:
-            raise ExportError(f"{error} It only saves time: delete {self.path} and measure again.") from None
+            reason = str(error).removesuffix(" Repeat the step that writes it.")
+            raise ExportError(f"{reason} Delete it; what it holds is measured again.") from None
         file = _validated(self.path, values)
         written = Machine(**file.machine.model_dump())
         if written != self.machine:

@@ -35,7 +35,7 @@ _BUDGET_MS = 15.0
 _LEAST_RUNS, _MOST_RUNS = 3, 25
 _NETWORK_BUDGET_MS = 10_000.0
 _LEAST_NETWORK_RUNS, _MOST_NETWORK_RUNS = 11, 101
-_STRETCHES = 5
+_STRETCHES, _LEAST_STRETCH_RUNS = 5, 3
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def measure_file(path: Path, input_shape: Shape, threads: int) -> LatencyReport:
         return measure(lambda: runner.run(images), batch=input_shape[0], warmup_runs=max(1, runs // 10), runs=runs)
 
     budget_ms = _NETWORK_BUDGET_MS / _STRETCHES
-    runs = _runs(stretch(1).p50_ms, budget_ms, _LEAST_NETWORK_RUNS // 3, _MOST_NETWORK_RUNS)
+    runs = _runs(stretch(1).p50_ms, budget_ms, _LEAST_STRETCH_RUNS, _MOST_NETWORK_RUNS)
     return min((stretch(runs) for _ in range(_STRETCHES)), key=lambda report: report.p50_ms)
 
 

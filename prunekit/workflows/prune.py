@@ -5,7 +5,7 @@ In the run: `recipe.toml` (of the last fine-tuning), `prune.json` (settings, and
 and the last stage's files in the run itself.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from prunekit.data.loading import steps_per_epoch
@@ -14,7 +14,7 @@ from prunekit.modelfile import LoadedModel, check_model, load_model, read_card, 
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
 from prunekit.pruning.criteria.registry import criterion
-from prunekit.pruning.latency_table import LatencyTable, Machine
+from prunekit.pruning.latency_table import LatencyTable
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
@@ -131,7 +131,8 @@ def _mended(report: PruneReport, source: RunDirectory, job: Job) -> PruneReport:
     if report.rolled_back:
         _take_back(report, source, job)
     else:
-        tune(report.stages[-1], source, job)
+        report = report.with_stage(tune(report.stages[-1], source, job))
+        write_report(job.target, report)
     return report
 
 
@@ -190,7 +191,7 @@ def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analyse
         parts_before=parts_of(now.coupling.layer_macs()),
         miou_before=miou,
         planned=planned,
-        machine=asdict(table_of(now).machine) if job.config.target_kind == "latency" else None,
+        machine=table_of(now).machine if job.config.target_kind == "latency" else None,
     )
     return now, report
 
@@ -240,7 +241,7 @@ def _cut_stage(report: PruneReport, source: RunDirectory, job: Job, now: Analyse
         before = source if number == 1 else job.stage_run(number - 1)
         now = analysed(load_model(before, trust_code=job.trust_code), job)
     if report.machine is not None:
-        table_of(now).check_machine(Machine(**report.machine))
+        table_of(now).check_machine(report.machine)
     if len(report.planned) > 1:
         job.tell(f"Stage {number} of {len(report.planned)}")
     plan, stage = cut_(now, report, job, decided)

@@ -1,7 +1,6 @@
 """`prunekit prune` on a recipe that takes seconds: stages, targets, what is shown, what is resumed."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -132,16 +131,14 @@ def test_how_to_measure_is_refused_where_nothing_is_measured(here, folder, optio
 
 
 def test_stages_are_measured_with_the_options_of_the_first():
+    from prunekit.pruning.latency_table import Machine
     from prunekit_cli.prune import _measured_with
 
-    def begun(machine):
-        return SimpleNamespace(machine=machine)
-
-    cpu = {"device": "c", "runtime": "onnxruntime 1.31.1 CPUExecutionProvider", "threads": 2, "precision": "fp32"}
-    gpu = {"device": "g", "runtime": "TensorRT 10.16", "threads": 0, "precision": "fp16"}
+    cpu = Machine("c", "onnxruntime 1.31.1 CPUExecutionProvider", 2, "fp32")
+    gpu = Machine("g", "TensorRT 10.16", 0, "fp16")
     names = ("latency_runtime", "latency_threads", "latency_precision")
-    assert _measured_with(begun(cpu)) == dict(zip(names, ("ort", 2, "fp32"), strict=True))
-    assert _measured_with(begun(gpu)) == dict(zip(names, ("tensorrt", 0, "fp16"), strict=True))
+    assert _measured_with(cpu) == dict(zip(names, ("ort", 2, "fp32"), strict=True))
+    assert _measured_with(gpu) == dict(zip(names, ("tensorrt", 0, "fp16"), strict=True))
 
 
 def test_what_was_never_begun_is_not_gone_on_with(here, folder):

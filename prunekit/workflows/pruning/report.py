@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from prunekit.errors import RunError
 from prunekit.pruning.latency_loop import TOLERANCE
+from prunekit.pruning.latency_table import Machine
 from prunekit.pruning.report_figure import GroupChange, PartChange, StageChange, draw_report
 from prunekit.run import RunDirectory, read_json, write_atomically, write_json
 from prunekit.workflows.pruning.config import PruneConfig
@@ -15,7 +16,6 @@ from prunekit.workflows.pruning.config import PruneConfig
 REPORT: Final = "prune.json"
 FIGURE: Final = "prune.svg"
 FORMAT: Final = 2
-
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -122,8 +122,8 @@ class PruneReport:
     stages: tuple[StageReport, ...] = ()
     planned: tuple[float, ...] = ()
     """Share of the source's cost that is to be gone after each stage."""
-    machine: dict[str, Any] | None = None
-    """Where a latency is the target: device, runtime, threads and precision that all stages are measured with."""
+    machine: Machine | None = None
+    """Where a latency is the target: what all stages are measured on; else None."""
     rolled_back: str | None = None
     """Why the last stage that was tried was taken back, or None."""
     finished: bool = False
@@ -253,6 +253,8 @@ def read_report(run: RunDirectory) -> PruneReport:
             f"{path} is damaged: its settings ask for {asked} stages, {planned} are planned and {done} described. "
             "Prune again; the source is as it was."
         )
+    if (report.target == "latency") != (report.machine is not None):
+        raise RunError(f"{path} is damaged: target and machine do not fit. Prune again; the source is as it was.")
     return report
 
 

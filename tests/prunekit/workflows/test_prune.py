@@ -251,6 +251,8 @@ def test_a_damaged_report_is_refused(source, new_run, config) -> None:
         ({"planned": []}, "0 are planned"),
         ({"planned": [0.3, 0.5]}, "2 are planned"),
         ({"stages": []}, "0 described"),
+        ({"target": "latency"}, "target and machine"),
+        ({"machine": {"device": "a", "runtime": 3}}, "machine"),
     ):
         write_json(run.path / REPORT, values | damage)
         with pytest.raises(RunError, match=message):

@@ -1,7 +1,7 @@
 """Pruning in stages: each is written, a kill at any write costs nothing, a floor takes a stage back."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -244,7 +244,7 @@ def test_stages_are_measured_on_one_machine(source, new_run, config) -> None:
     run, asked = new_run("pruned"), config(target_latency_ms=target_ms, schedule="iterative", align=1)
     with pytest.raises(KeyboardInterrupt):
         prune_run(source, asked, run, meter=meter, on_stage=stop_at("Fine-tuning"))
-    assert read_report(run).machine == asdict(meter.machine)
+    assert read_report(run).machine == meter.machine
     other = Meter()
     other.machine = replace(meter.machine, threads=meter.machine.threads + 1)
     with pytest.raises(PruneError, match="another machine"):
