@@ -17,14 +17,11 @@ from torch import Tensor, nn
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
+from prunekit.pruning.criteria.members import unit_index, weight_users
 
 POSITIONS = 1024
 STRIPS = 4
 STRIPS_FROM = 512  # channels; below, a product is too short for its strips to pay
-_LAYERS = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-)
 
 
 @dataclass(frozen=True)
@@ -282,34 +279,23 @@ def _summed_over_ranks(places: int, sum_U: Tensor, moment_UU: Tensor) -> tuple[i
 
 
 def _taps(group: Group, network: nn.Module, seed: int) -> list[_Tap]:
-    users, tensors = _users(network), dict(network.named_parameters(remove_duplicate=False))
+    users, tensors = weight_users(network), dict(network.named_parameters(remove_duplicate=False))
     return [
         _Tap(group.name, slot, layer, at, index_MU, torch.Generator().manual_seed(seed))
         for role, at in (("in", "input"), ("out", "output"))
         for slot in group.slots
         if slot.role == role
-        for layer in users.get(tensors.get(slot.parameter), ())
+        if slot.parameter in tensors
+        for layer in users.get(tensors[slot.parameter], ())
         if (index_MU := _positions(slot, group, network.get_submodule(layer))) is not None
     ]
 
 
-def _users(network: nn.Module) -> dict[Tensor | None, tuple[str, ...]]:
-    """Return the layers that use each weight: several where it is tied. Tensors compare by identity as keys."""
-    users: dict[Tensor | None, tuple[str, ...]] = {}
-    for name, module in network.named_modules():
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
-        if weight is not None and isinstance(module, _LAYERS):
-            users[weight] = (*users.get(weight, ()), name)
-    return users
-
-
 def _positions(slot: Slot, group: Group, layer: nn.Module) -> Tensor | None:
     """Find the channels of each unit at a layer; a slot that lacks some units cannot measure the group."""
-    unit_C = np.searchsorted(group.units, slot.labels, sorter=(order_U := np.argsort(group.units)))
-    unit_C = order_U[np.minimum(unit_C, group.width - 1)]
-    unit_C[group.units[unit_C] != slot.labels] = group.width
+    unit_C = unit_index(slot, group)
     # The weight of a grouped convolution names the channels of one group; its map holds them once a group.
-    unit_C = np.tile(unit_C, _channels(layer, slot.role) // len(unit_C))
+    unit_C = np.tile(np.where(unit_C < 0, group.width, unit_C), _channels(layer, slot.role) // len(unit_C))
     counts_U = np.bincount(unit_C, minlength=group.width + 1)[:-1]
     if not counts_U.all():
         return None

@@ -17,6 +17,7 @@ import pytest
         (["train", "--recipe", "no.toml"], "does not exist"),
         (["train", "--model", "smp:Nonsense"], "Nonsense"),
         (["train", "--data", "camvid", "--root", "nowhere"], "nowhere"),
+        (["train", "--out", "/proc/nowhere"], "No such file"),
         (["prune"], "prunekit train"),
         (["export"], "prunekit train"),
     ],

@@ -361,6 +361,17 @@ def test_refusals(net: Net, tmp_path: Path) -> None:
         measure_latency_table(net, SHAPE, timer, cache=other)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}'])
+def test_a_damaged_cache_says_what_to_delete(tmp_path: Path, content: str) -> None:
+    machine = Machine("this", "none", 1, "fp32")
+    path = LatencyCache(machine, tmp_path).path
+    path.write_text(content)
+    with pytest.raises(ExportError, match=r"Delete it") as refusal:
+        LatencyCache(machine, tmp_path)
+    assert str(path) in str(refusal.value)
+    assert "Repeat the step" not in str(refusal.value)
+
+
 def test_a_meter_measures_tables_and_networks(net: Net, tmp_path: Path) -> None:
     timer = KnownTimer()
     steps: list[tuple[int, int]] = []

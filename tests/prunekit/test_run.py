@@ -45,6 +45,8 @@ def test_a_folder_that_is_no_run_is_refused_with_those_that_are(tmp_path):
     with pytest.raises(RunError, match=r"no recipe\.toml"):
         open_run(run.path)
     run.write_recipe(parse_recipe({"train": {"epochs": 3}}))
+    with pytest.raises(RunError, match=f"Did you mean {re.escape(str(run.path))}"):
+        open_run(run.recipe_path)
     assert open_run(run.path).recipe().train.epochs == 3
 
 
@@ -72,6 +74,17 @@ def test_metrics_go_round_and_a_damaged_line_is_named(tmp_path):
     run.metrics_path.write_text('{"epoch": 1}\n{"ep')
     with pytest.raises(RunError, match=r"metrics\.jsonl is damaged"):
         run.metrics()
+
+
+def test_a_claim_keeps_others_out_and_writes_nothing(tmp_path):
+    run = RunDirectory(tmp_path)
+    with run.claimed():
+        with run.locked(), pytest.raises(RunError, match="Another process"):
+            run.claimed().__enter__()
+        (tmp_path / ".lock").unlink()
+        assert list(tmp_path.iterdir()) == []
+    with run.claimed():
+        assert run.path.exists()
 
 
 def test_the_lock_keeps_others_out_and_clears_what_a_kill_left(tmp_path):

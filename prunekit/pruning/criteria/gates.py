@@ -10,7 +10,7 @@ as in the CCS head, are not seen.
 Batch norms keep their running statistics, so the gradient of a batch splits into one part per sample.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,15 +20,10 @@ from torch import Tensor, nn
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
-from prunekit.pruning.criteria.members import is_inside, tensor_of, unit_index
+from prunekit.pruning.criteria.members import is_inside, tensor_of, unit_index, weight_users
 
 if TYPE_CHECKING:
     from prunekit.pruning.criteria.evidence import Evidence
-
-_CONVOLUTIONS = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-)
 
 
 @dataclass(frozen=True)
@@ -179,28 +174,19 @@ def _as_BCN(values: Tensor, channel_dim: int) -> Tensor:
 
 def _taps(group: Group, coupling: Coupling, network: nn.Module) -> list[_Tap]:
     """Gate the group where it is read; where no layer reads it, where it is made."""
-    users = _users(network)
+    users = weight_users(network)
     for role in ("in", "out"):
         found = [
-            _tap(slot, group, users[id(tensor_of(network, slot.parameter))])
+            _tap(slot, group, tuple(map(network.get_submodule, users[tensor_of(network, slot.parameter)])))
             for slot in group.slots
             if slot.role == role
             and not is_inside(slot, coupling)
             and slot.parameter.endswith("weight")
-            and id(tensor_of(network, slot.parameter)) in users
+            and tensor_of(network, slot.parameter) in users
         ]
         if found:
             return found
     return []
-
-
-def _users(network: nn.Module) -> Mapping[int, tuple[nn.Module, ...]]:
-    """Return the layers that use each weight, by its identity."""
-    users: dict[int, tuple[nn.Module, ...]] = {}
-    for module in network.modules():
-        if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
-            users[id(module.weight)] = (*users.get(id(module.weight), ()), module)
-    return users
 
 
 def _tap(slot: Slot, group: Group, modules: tuple[nn.Module, ...]) -> _Tap:

@@ -17,6 +17,10 @@ from prunekit.pruning.coupling import Coupling, Group, Slot
 from prunekit.pruning.criteria.ranking import FloatArray
 from prunekit.pruning.ids import IntArray
 
+LAYERS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 # The norms that have one scale per channel; PReLU slopes are no scale of the whole channel.
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]  no public base
 
@@ -85,6 +89,19 @@ def kernel_overlap(layer: nn.Module) -> int:
     """Return by how much a sum over a kernel's places overcounts what one output meets: a transposed layer's stride."""
     transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
     return math.prod(layer.stride) if transposed else 1
+
+
+def weight_users(network: nn.Module) -> dict[Tensor, tuple[str, ...]]:
+    """Return the convolutions and linear layers that use each weight: several where it is tied.
+
+    Tensors compare by identity as keys.
+    """
+    users: dict[Tensor, tuple[str, ...]] = {}
+    for name, module in network.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is not None and isinstance(module, LAYERS):
+            users[weight] = (*users.get(weight, ()), name)
+    return users
 
 
 def unit_index(slot: Slot, group: Group) -> IntArray:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning.criteria.criterion import GRADIENTS
+from prunekit.pruning.criteria.criterion import GRADIENTS, Criterion, Ranked, Scored
 from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.registry import CRITERIA, criterion
 
@@ -185,3 +185,12 @@ def test_code_of_others_runs_only_where_it_is_trusted() -> None:
     with pytest.raises(PruneError, match="--trust-code"):
         criterion("python:own_criterion_module:last_first", trust_code=False)
     assert "own_criterion_module" not in sys.modules
+
+
+@pytest.mark.parametrize("kind", [Scored, Ranked])
+def test_a_criterion_that_leaves_groups_out_is_refused(
+    normed_network: Build, evidence_for: Make, kind: Callable[..., Criterion]
+) -> None:
+    partial = kind("partial", "judges nothing", "uniform", frozenset(), lambda _: {})
+    with pytest.raises(PruneError, match="Criterion partial says nothing of group"):
+        partial.rank(evidence_for(normed_network()))
