@@ -104,7 +104,7 @@ class _Tap:
         )
         places = max(1, POSITIONS // (len(x_BCN) * len(self.index_MU)))
         if x_BCN.shape[2] > places:
-            x_BCN = _at(x_BCN, torch.randint(x_BCN.shape[2], (places,), generator=self.generator))
+            x_BCN = at_places(x_BCN, torch.randint(x_BCN.shape[2], (places,), generator=self.generator))
         with torch.autocast(x_BCN.device.type, enabled=False):
             x_UN = _units(x_BCN.float().transpose(0, 1).flatten(1), self.index_MU.to(x_BCN.device))
             moment_UU, sum_U = _gram(x_UN), x_UN.sum(dim=1)
@@ -235,8 +235,8 @@ def collect(
     return statistics
 
 
-def _at(x_BCN: Tensor, places_P: Tensor) -> Tensor:
-    """Return x at some places, gathered from a matrix: on a CPU that is faster than along a third dimension."""
+def at_places(x_BCN: Tensor, places_P: Tensor) -> Tensor:
+    """Return x at some places, [B, C, P], gathered from a matrix: faster on a CPU than along a third dimension."""
     batch, channels, _ = x_BCN.shape
     places_P = places_P.to(x_BCN.device)
     if x_BCN.stride(1) == 1:  # channels last: a place is a row

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
 from prunekit.pruning.criteria.members import is_inside, tensor_of, unit_index, weight_users
+from prunekit.pruning.statistics import at_places
 
 if TYPE_CHECKING:
     from prunekit.pruning.criteria.evidence import Evidence
@@ -111,8 +112,7 @@ class _Tap:
     def _add_moment(self, product_BCN: Tensor, places: int, generator: torch.Generator) -> None:
         total, wanted = product_BCN.shape[2], max(1, places // len(product_BCN))
         if total > wanted:
-            chosen = torch.randint(total, (wanted,), generator=generator)
-            product_BCN = product_BCN.index_select(2, chosen.to(product_BCN.device))
+            product_BCN = at_places(product_BCN, torch.randint(total, (wanted,), generator=generator))
         flat_UN = self._by_unit(product_BCN).transpose(0, 1).flatten(1)
         moment_UU = flat_UN @ flat_UN.T * (total / product_BCN.shape[2])
         self.moment_UU = moment_UU if self.moment_UU is None else self.moment_UU + moment_UU

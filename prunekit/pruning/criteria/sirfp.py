@@ -28,7 +28,7 @@ from prunekit.pruning.criteria.members import is_inside, kernel_overlap
 from prunekit.pruning.criteria.ranking import Ranking, unused
 from prunekit.pruning.elimination import Consumer, eliminate
 from prunekit.pruning.redundancy import redundancy
-from prunekit.pruning.statistics import POSITIONS, Moments
+from prunekit.pruning.statistics import POSITIONS, Moments, at_places
 
 RIDGE = 1e-3
 
@@ -213,7 +213,6 @@ def _covariance(gradient: Tensor, channel_dim: int, generator: torch.Generator) 
     rows, total = len(g_RON), g_RON.shape[2]
     places = min(total, max(1, POSITIONS // rows))
     if places < total:
-        chosen = torch.randint(total, (places,), generator=generator)
-        g_RON = g_RON.index_select(2, chosen.to(g_RON.device))
+        g_RON = at_places(g_RON, torch.randint(total, (places,), generator=generator))
     g_ON = g_RON.transpose(0, 1).flatten(1).float()
     return (g_ON @ g_ON.T) * (total / places)

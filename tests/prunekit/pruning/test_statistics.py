@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prunekit.pruning import analyse
-from prunekit.pruning.statistics import POSITIONS, STRIPS_FROM, Collector, _at, _gram, collect
+from prunekit.pruning.statistics import POSITIONS, STRIPS_FROM, Collector, _gram, at_places, collect
 
 
 def chain() -> nn.Module:
@@ -162,4 +162,4 @@ def test_places_are_taken_from_any_layout(
         x_BCN = x_BCN[:, ::2, ::2]
     width = x_BCN.shape[2]
     chosen_P = torch.tensor(data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=6)))
-    assert torch.equal(_at(x_BCN, chosen_P), x_BCN[:, :, chosen_P])
+    assert torch.equal(at_places(x_BCN, chosen_P), x_BCN[:, :, chosen_P])

@@ -39,6 +39,7 @@ def test_a_target_stands_in_the_place_of_the_ratio(name: str, kind: str) -> None
         ({"ratio": 0.5, "target_macs": 1e9}, "ratio and target_macs"),
         ({"target_params": 1e6, "target_latency_ms": 8}, "target_params and target_latency_ms"),
         ({"criterion": "magic"}, "there are .*random"),
+        ({"seed": 2**31}, "less than 2147483648"),
         ({"stages": (0.3,)}, "iterative"),
         ({"schedule": "gradual", "stages": (0.3,)}, "iterative"),
         ({"schedule": "iterative", "stages": (0.3, 0.2)}, "rise"),
