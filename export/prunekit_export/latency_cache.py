@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,6 +42,7 @@ class _PointFile(BaseModel):
     channels_out: _Channels
     layer_ms: _Milliseconds
     around_ms: _Milliseconds
+    passes: int = Field(default=2, ge=1)  # files of earlier versions hold what two passes found
 
 
 class _CacheFile(BaseModel):
@@ -50,6 +51,14 @@ class _CacheFile(BaseModel):
     format: int
     machine: _MachineFile
     layers: dict[str, list[_PointFile]]
+
+
+class _Measured(NamedTuple):
+    """The fastest time of one layer at one pair of widths."""
+
+    time: LayerTime
+    passes: int
+    """How often it was measured."""
 
 
 class LatencyCache:
@@ -72,12 +81,20 @@ class LatencyCache:
         return len(self._points)
 
     def get(self, layer: str, channels_in: int, channels_out: int) -> LayerTime | None:
-        """Return a time that was measured, or None."""
-        return self._points.get((layer, channels_in, channels_out))
+        """Return the fastest time that was measured, or None."""
+        found = self._points.get((layer, channels_in, channels_out))
+        return found.time if found else None
 
-    def put(self, layer: str, channels_in: int, channels_out: int, time: LayerTime) -> None:
-        """Keep a time; `save` writes it."""
-        self._points[layer, channels_in, channels_out] = time
+    def passes(self, layer: str, channels_in: int, channels_out: int) -> int:
+        """Return how often it was measured."""
+        found = self._points.get((layer, channels_in, channels_out))
+        return found.passes if found else 0
+
+    def add(self, layer: str, channels_in: int, channels_out: int, time: LayerTime) -> None:
+        """Count a measurement, and keep the time if it is the fastest; `save` writes it."""
+        before = self._points.get((layer, channels_in, channels_out), _Measured(time, 0))
+        fastest = min(before.time, time, key=lambda entry: entry.layer_ms)
+        self._points[layer, channels_in, channels_out] = _Measured(fastest, before.passes + 1)
 
     def save(self) -> None:
         """Write the file, atomically, with what another process has written to it meanwhile.
@@ -87,8 +104,8 @@ class LatencyCache:
         """
         self._points = {**self._read(), **self._points}
         layers: dict[str, list[dict[str, Any]]] = {}
-        for (layer, channels_in, channels_out), time in sorted(self._points.items()):
-            row = {"channels_in": channels_in, "channels_out": channels_out, **asdict(time)}
+        for (layer, channels_in, channels_out), (time, passes) in sorted(self._points.items()):
+            row = {"channels_in": channels_in, "channels_out": channels_out, **asdict(time), "passes": passes}
             layers.setdefault(layer, []).append(row)
         try:
             write_json(self.path, {"format": _FORMAT, "machine": asdict(self.machine), "layers": layers})
@@ -98,7 +115,7 @@ class LatencyCache:
                 "that can be written to."
             ) from error
 
-    def _read(self) -> dict[tuple[str, int, int], LayerTime]:
+    def _read(self) -> dict[tuple[str, int, int], _Measured]:
         if not self.path.exists():
             return {}
         try:
@@ -111,7 +128,9 @@ class LatencyCache:
         if written != self.machine:
             raise ExportError(f"{self.path} was measured on {written}, not on {self.machine}. Delete it.")
         return {
-            (layer, point.channels_in, point.channels_out): LayerTime(point.layer_ms, point.around_ms)
+            (layer, point.channels_in, point.channels_out): _Measured(
+                LayerTime(point.layer_ms, point.around_ms), point.passes
+            )
             for layer, points in file.layers.items()
             for point in points
         }

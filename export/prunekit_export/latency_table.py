@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PASSES = 2
 # A cache is measured anew where over a quarter of a sample of it is now faster by a tenth, more than quiet runs differ.
 _SAMPLE, _FASTER, _FASTER_SHARE = 24, 0.9, 0.25
+_SAVED_EVERY = 50
+"""Points; a second or two of work."""
 
 
 @dataclass(frozen=True)
@@ -196,38 +198,35 @@ def _measure(
     passes: int,
     tell: Callable[[int, int], None],
 ) -> None:
-    """Measure what the cache lacks; each pass goes through all points, and what it found is saved as it goes."""
+    """Measure what the cache lacks; each pass goes through all points, and what it finds is saved as it goes."""
     if passes < 1:
         raise ExportError(f"A latency is measured in at least 1 pass, got {passes}.")
-    known = {point: time for point in points if (time := _cached(cache, point)) is not None}
-    stale = _stale(known, timer)
-    new = [point for point in points if stale or point not in known]
-    best = known if stale else {}
+    known = [point for point in points if cache.passes(*_key(point)) >= passes]
+    stale = _stale(known, timer, cache)
+    new = [point for point in points if stale or cache.passes(*_key(point)) < passes]
     for number in range(passes):
-        for index, point in enumerate(new):
-            time = timer.layer(point.layer, point.channels_in, point.channels_out)
-            best[point] = min(best.get(point, time), time, key=lambda entry: entry.layer_ms)
-            last = number == passes - 1
-            if last:
-                cache.put(point.layer.key, point.channels_in, point.channels_out, best[point])
-            if last and (index % 50 == 49 or index == len(new) - 1):  # 50: a second or two of work
+        for index, point in enumerate(new, start=1):
+            if stale or cache.passes(*_key(point)) <= number:  # else an interrupted measuring came this far
+                cache.add(*_key(point), timer.layer(point.layer, point.channels_in, point.channels_out))
+            if index % _SAVED_EVERY == 0 or index == len(new):
                 cache.save()
-            tell(number * len(new) + index + 1, passes * len(new))
+            tell(number * len(new) + index, passes * len(new))
 
 
-def _stale(known: Mapping[_Point, LayerTime], timer: LayerTimer) -> bool:
+def _stale(known: Sequence[_Point], timer: LayerTimer, cache: LatencyCache) -> bool:
     """Tell whether cached times were taken while the machine was busy: a sample is measured again and is faster."""
-    sample = list(known)[:: max(1, len(known) // _SAMPLE)]
+    sample = known[:: max(1, len(known) // _SAMPLE)]
     faster = [
         point
         for point in sample
-        if timer.layer(point.layer, point.channels_in, point.channels_out).layer_ms < _FASTER * known[point].layer_ms
+        if timer.layer(point.layer, point.channels_in, point.channels_out).layer_ms
+        < _FASTER * _found(cache, point.layer, point.channels_in, point.channels_out).layer_ms
     ]
     return len(faster) > _FASTER_SHARE * len(sample)
 
 
-def _cached(cache: LatencyCache, point: _Point) -> LayerTime | None:
-    return cache.get(point.layer.key, point.channels_in, point.channels_out)
+def _key(point: _Point) -> tuple[str, int, int]:
+    return point.layer.key, point.channels_in, point.channels_out
 
 
 def _times(layer: LayerCalls, timer: LayerTimer, cache: LatencyCache) -> LayerTimes:

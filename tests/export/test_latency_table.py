@@ -318,6 +318,19 @@ def test_a_kill_loses_no_more_than_what_was_not_saved(tmp_path: Path) -> None:
     assert len(set(whole.points) - again) + 50 == len(cache(tmp_path, whole))
 
 
+@pytest.mark.parametrize("dies_after", [53, 120, 180])
+def test_an_interrupted_measuring_goes_on_in_the_pass_it_was_in(tmp_path: Path, dies_after: int) -> None:
+    network, shape = Big(), (1, 24, 6, 6)
+    killed, rest, whole = KnownTimer(dies_after=dies_after), KnownTimer(), KnownTimer()
+    expected = measure_latency_table(network, shape, whole, cache=cache(tmp_path / "whole", whole), passes=2)
+    with pytest.raises(KeyboardInterrupt):
+        measure_latency_table(network, shape, killed, cache=cache(tmp_path, killed), passes=2)
+    found = measure_latency_table(network, shape, rest, cache=cache(tmp_path, rest), passes=2)
+    assert found == expected
+    again = len(rest.points) - (len(whole.points) - dies_after)
+    assert again < 50 + 24  # what was not saved, and the sample
+
+
 def test_noise_that_makes_narrow_layers_slow_is_taken_out(net: Net, tmp_path: Path) -> None:
     class Noisy(KnownTimer):
         def layer(self, *point: object) -> LayerTime:

@@ -124,7 +124,7 @@ def test_threads_are_part_of_the_machine(timer: OrtTimer) -> None:
 
 def test_the_cache_gives_back_what_was_put_in(tmp_path: Path) -> None:
     cache = LatencyCache(MACHINE, tmp_path)
-    cache.put("conv a", 8, 16, LayerTime(1.5, 0.25))
+    cache.add("conv a", 8, 16, LayerTime(1.5, 0.25))
     assert cache.get("conv a", 8, 16) == LayerTime(1.5, 0.25)
     assert cache.get("conv a", 16, 8) is None
     assert LatencyCache(MACHINE, tmp_path).get("conv a", 8, 16) is None  # not saved yet
@@ -137,10 +137,31 @@ def test_the_cache_gives_back_what_was_put_in(tmp_path: Path) -> None:
     assert other.path != cache.path
 
 
+def test_the_fastest_of_several_measurements_counts(tmp_path: Path) -> None:
+    cache = LatencyCache(MACHINE, tmp_path)
+    assert cache.passes("a", 1, 1) == 0
+    for layer_ms in (2.0, 1.0, 3.0):
+        cache.add("a", 1, 1, LayerTime(layer_ms, 10 * layer_ms))
+    cache.save()
+    again = LatencyCache(MACHINE, tmp_path)
+    assert again.get("a", 1, 1) == LayerTime(1.0, 10.0)
+    assert again.passes("a", 1, 1) == 3
+
+
+def test_times_of_earlier_versions_are_those_of_two_passes(tmp_path: Path) -> None:
+    cache = LatencyCache(MACHINE, tmp_path)
+    cache.add("a", 1, 1, LayerTime(1.0, 0.0))
+    cache.save()
+    content = json.loads(cache.path.read_text())
+    del content["layers"]["a"][0]["passes"]
+    cache.path.write_text(json.dumps(content))
+    assert LatencyCache(MACHINE, tmp_path).passes("a", 1, 1) == 2
+
+
 def test_two_processes_do_not_lose_each_others_times(tmp_path: Path) -> None:
     one, two = LatencyCache(MACHINE, tmp_path), LatencyCache(MACHINE, tmp_path)
-    one.put("a", 1, 1, LayerTime(1.0, 0.0))
-    two.put("b", 1, 1, LayerTime(2.0, 0.0))
+    one.add("a", 1, 1, LayerTime(1.0, 0.0))
+    two.add("b", 1, 1, LayerTime(2.0, 0.0))
     one.save()
     two.save()
     assert len(LatencyCache(MACHINE, tmp_path)) == 2
