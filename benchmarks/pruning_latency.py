@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from width_frontier import most_macs
 
 from prunekit.errors import PruneError
 from prunekit.models.segmenter import Segmenter
@@ -43,13 +44,18 @@ NETWORKS = {
 }
 SHARES = (0.5, 0.3, 0.25)
 CLASSES = 19
+BISECTIONS = 9
+AT_EQUAL_MACS = "MACs, by latency"
+MOST_MACS = "most MACs"
+"""No policy of prunekit's: the widths that hold the most MACs in the time, whatever they are worth to the network."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to choose widths."""
 
-    target: str  # "MACs" or "latency"
+    target: str
+    """"MACs", "latency", or "MACs, by latency": a latency target chosen so that it leaves the share of the MACs."""
     policy: str
     align: int
 
@@ -67,6 +73,10 @@ VARIANTS = (
     Variant("latency", "uniform", 8),
     Variant("latency", "cost", 8),
     Variant("latency", "cost", 16),
+    Variant("latency", MOST_MACS, 8),
+    Variant(AT_EQUAL_MACS, "cost", 8),
+    Variant(AT_EQUAL_MACS, "cost", 16),
+    Variant(AT_EQUAL_MACS, MOST_MACS, 8),
 )
 
 
@@ -160,7 +170,7 @@ class Bench:
         if self.state.done(key) is not None:
             return self.state.done(key)
         try:
-            found = self._by_latency(variant, share) if variant.target == "latency" else self._by_macs(variant, share)
+            found = self._planned(variant, share)
         except PruneError as error:  # out of reach at this alignment: the table says so
             return self.state.put(key, {"refused": str(error)})
         keep = found["keep"]
@@ -169,10 +179,28 @@ class Bench:
             key, {**found, "share": self.coupling.macs(keep) / dense, "padding": waste.wasted / dense}
         )
 
-    def _by_macs(self, variant: Variant, share: float) -> dict[str, Any]:
-        keep = self._allocate(variant, Target("ratio", 1 - share), None)
+    def _planned(self, variant: Variant, share: float) -> dict[str, Any]:
+        if variant.target == "latency":
+            return self._by_latency(variant, share)
+        if variant.target == AT_EQUAL_MACS:
+            return self._predicted(self._at_equal_macs(variant, share))
+        return self._predicted(self._allocate(variant, Target("ratio", 1 - share), None))
+
+    def _predicted(self, keep: dict[str, list[int]]) -> dict[str, Any]:
         cut = self.cut(keep)
         return {"keep": keep, "predicted_ms": self.table.network_ms(widths_of(cut.network, self.table.layers))}
+
+    def _at_equal_macs(self, variant: Variant, share: float) -> dict[str, list[int]]:
+        """Bisect the latency that is asked for; of all plans on the way the one nearest to the share of the MACs."""
+        low, high = 0.5 * share, min(1.0, 2.0 * share)
+        found: list[tuple[float, dict[str, list[int]]]] = []
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            keep = self._allocate(variant, Target("latency", middle * self.table.dense_ms), self.table)
+            left = self.coupling.macs(keep) / self.coupling.macs()
+            found.append((abs(left - share), keep))
+            low, high = (middle, high) if left < share else (low, middle)
+        return min(found, key=lambda pair: pair[0])[1]
 
     def _by_latency(self, variant: Variant, share: float) -> dict[str, Any]:
         target_ms = share * self.table.dense_ms
@@ -191,6 +219,9 @@ class Bench:
 
     def _allocate(self, variant: Variant, target: Target, table: LatencyTable | None) -> dict[str, list[int]]:
         policy: Any = variant.policy
+        if policy == MOST_MACS:
+            assert table is not None, "only latency targets have it"
+            return most_macs(self.coupling, table, target.value, variant.align)
         return allocate(self.coupling, self.rankings, target, policy=policy, align=variant.align, table=table).keep
 
     @functools.cached_property
@@ -224,7 +255,10 @@ def report(state: State, networks: Sequence[str], size: tuple[int, int]) -> str:
         f"`python benchmarks/pruning_latency.py`: {size[0]}x{size[1]}, batch 1, ONNX Runtime on the CPU, one thread, random weights.",
         "Dense and pruned networks took turns in one run a block; median latency, 90th percentile in brackets.",
         "Efficiency = speed-up x share of MACs kept. MAC targets keep a share of the MACs, latency targets the same share of the",
-        "dense latency, corrected by measuring. Padding: MACs that kernels of 16 channels spend for nothing, of the dense MACs.\n",
+        "dense latency, corrected by measuring; targets in MACs by latency are latencies asked of the table alone, chosen so that",
+        "they leave the share of the MACs. Padding: MACs that kernels of 16 channels spend for nothing, of the dense MACs.",
+        "Most MACs: the widths with the most MACs for that time, whatever those are worth to the network; a search by the table",
+        "alone, so about the highest efficiency that any choice of widths has there.\n",
     ]
     for name in networks:
         key = f"{name} {size[0]}x{size[1]}"
