@@ -8,6 +8,7 @@ for all consumers at once; SIRFP's code folds relu(beta) of the removed channels
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.members import kernel_overlap
 from prunekit.pruning.statistics import Moments, Statistics
+from prunekit.pruning.weight_rows import set_weight_rows_, weight_rows
 
 RIDGE = 1e-3
 """Ridge of the regression, relative to the mean second moment of the kept channels."""
@@ -40,8 +42,9 @@ def compensate_(
         ridge: relative to the mean second moment of the kept channels.
 
     Returns:
-        Names of the layers that were changed. Consumers that read a unit in several places or in groups, and those
-        that share their weight with another layer or compute it, are not.
+        Names of the layers that were changed. A layer that reads each unit in several places (a flattened map, a
+        grouped convolution) and layers that share a weight get one regression for all of them. Layers that compute
+        their weight, share it with one that reads something else, or read units in different groups, are not changed.
 
     Raises:
         PruneError: the statistics do not belong to this network.
@@ -51,10 +54,12 @@ def compensate_(
         kept = np.asarray(keep.get(group.name, range(group.width)), dtype=np.int64)
         if len(kept) == group.width:
             continue
-        for moments in statistics.groups.get(group.name, ()):
-            if moments.at == "input" and _foldable(network, moments):
-                _fold(network, moments, torch.from_numpy(kept), ridge)
-                changed.append(moments.layer)
+        for readers in _by_weight(network, statistics.groups.get(group.name, ())):
+            layers = [network.get_submodule(one.layer) for one in readers]
+            _check_width(readers[0], layers[0])
+            if _foldable(network, readers, layers):
+                _fold(readers, layers, torch.from_numpy(kept), ridge)
+                changed += [one.layer for one in readers]
     return tuple(dict.fromkeys(changed))
 
 
@@ -107,35 +112,62 @@ def reestimate_norms_(
     return len(norms)
 
 
-def _foldable(network: nn.Module, moments: Moments) -> bool:
-    """Tell whether the consumer reads each unit in exactly one place of an ungrouped weight of its own."""
-    layer = network.get_submodule(moments.layer)
-    if getattr(layer, "groups", 1) != 1 or not moments.slot.parameter.endswith(".weight"):
-        return False
-    if sum(getattr(other, "weight", None) is layer.weight for other in network.modules()) > 1:
-        return False  # what was measured at one layer does not hold at the other that uses the weight
-    return len(moments.index_MU) == 1
+def _by_weight(network: nn.Module, seen: Iterable[Moments]) -> list[list[Moments]]:
+    """Return what the group's readers were seen to read, those that use one weight together."""
+    readers: dict[int, list[Moments]] = {}
+    for moments in seen:
+        if moments.at == "input" and moments.slot.parameter.endswith(".weight"):
+            readers.setdefault(id(network.get_submodule(moments.layer).weight), []).append(moments)
+    return list(readers.values())
 
 
-def _fold(network: nn.Module, moments: Moments, kept: Tensor, ridge: float) -> None:
-    layer = network.get_submodule(moments.layer)
-    weight, bias = cast(Tensor, layer.weight), cast(Tensor | None, getattr(layer, "bias", None))
-    if weight.shape[moments.slot.dim] != len(moments.slot.labels):
+def _check_width(moments: Moments, layer: nn.Module) -> None:
+    if cast(Tensor, layer.weight).shape[moments.slot.dim] != len(moments.slot.labels):
         raise PruneError(f"{moments.layer} was measured with other channels. Collect the statistics of this network.")
-    removed, weights_RK, intercept_R = regression(moments, kept, ridge, centred=bias is not None)
+
+
+def _foldable(network: nn.Module, readers: Sequence[Moments], layers: Sequence[nn.Module]) -> bool:
+    """Tell whether one regression can go into the readers' weight: it is theirs alone, and units meet in its groups."""
+    users = sum(getattr(module, "weight", None) is layers[0].weight for module in network.modules())
+    if users > len(set(layers)):
+        return False  # what was measured at these layers need not hold at the others
+    index_MU = readers[0].index_MU
+    if not all(torch.equal(one.index_MU, index_MU) for one in readers) or bool((index_MU < 0).any()):
+        return False
+    block_MU = index_MU // _channels_read(layers[0])
+    return bool((block_MU == block_MU[:, :1]).all())
+
+
+def _channels_read(layer: nn.Module) -> int:
+    """Return how many input channels a group of a layer reads; of an ungrouped one, all."""
+    return cast(int, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels // layer.groups)  # pyright: ignore[reportOperatorIssue]  both are int
+
+
+def _fold(readers: Sequence[Moments], layers: Sequence[nn.Module], kept: Tensor, ridge: float) -> None:
+    moments, layer = _together(readers), layers[0]
+    biases = [cast(Tensor | None, getattr(one, "bias", None)) for one in layers]
+    centred = all(bias is not None for bias in biases)
+    removed, weights_RK, intercept_R = regression(moments, kept, ridge, centred=centred)
+    rows_IOk, reads = weight_rows(layer), _channels_read(layer)
+    constant_O = rows_IOk.new_zeros(len(rows_IOk) // reads, rows_IOk.shape[1])
+    for index_U in moments.index_MU:
+        into, out_of = index_U[kept], index_U[removed]
+        lost_ROk = rows_IOk[out_of]
+        rows_IOk[into] += torch.einsum("rk,rop->kop", weights_RK, lost_ROk)
+        # A constant on the removed channels meets every place of the kernel.
+        constant_O[int(index_U[0]) // reads] += intercept_R @ lost_ROk.sum(dim=2)
     with torch.no_grad():
-        rows_IO = weight.detach().movedim(moments.slot.dim, 0).flatten(1).double()
-        (index_U,) = moments.index_MU.to(weight.device)
-        into, out_of = index_U[kept.to(weight.device)], index_U[removed.to(weight.device)]
-        lost_RO = rows_IO[out_of]
-        rows_IO[into] += weights_RK.T.to(weight.device) @ lost_RO
-        shape = weight.movedim(moments.slot.dim, 0).shape
-        weight.copy_(rows_IO.view(shape).movedim(0, moments.slot.dim))
-        if bias is not None:
-            bias.add_(_through_kernel(lost_RO, intercept_R.to(weight.device), shape) / kernel_overlap(layer))
+        set_weight_rows_(layer, rows_IOk)
+        for bias, one in {id(bias): (bias, one) for bias, one in zip(biases, layers, strict=True)}.values():
+            if centred and bias is not None:
+                bias.add_((constant_O.flatten() / kernel_overlap(one)).to(bias))
 
 
-def _through_kernel(lost_RO: Tensor, intercept_R: Tensor, shape: torch.Size) -> Tensor:
-    """Return what a constant input on the removed channels adds to each output: the sum over the kernel's places."""
-    per_output_RO = lost_RO.view(len(lost_RO), shape[1], -1).sum(dim=2)
-    return intercept_R @ per_output_RO
+def _together(readers: Sequence[Moments]) -> Moments:
+    """Add up what layers of one weight were seen to read."""
+    return replace(
+        readers[0],
+        places=sum(one.places for one in readers),
+        sum_U=torch.stack([one.sum_U for one in readers]).sum(dim=0),
+        moment_UU=torch.stack([one.moment_UU for one in readers]).sum(dim=0),
+    )

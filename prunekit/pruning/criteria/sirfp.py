@@ -29,6 +29,7 @@ from prunekit.pruning.criteria.ranking import Ranking, unused
 from prunekit.pruning.elimination import Consumer, eliminate
 from prunekit.pruning.redundancy import redundancy
 from prunekit.pruning.statistics import POSITIONS, Moments, at_places
+from prunekit.pruning.weight_rows import weight_rows
 
 RIDGE = 1e-3
 
@@ -123,7 +124,7 @@ def _influence(network: nn.Module, moments: Moments, gradients: dict[str, Tensor
 
 def _through_layer(layer: nn.Module, index_U: Tensor, covariance_OO: Tensor | None) -> Tensor:
     """Return W S W^T of input channels, one for each unit; those of different groups of a convolution do not meet."""
-    rows_IOk, groups = _rows(layer), int(getattr(layer, "groups", 1))
+    rows_IOk, groups = weight_rows(layer), int(getattr(layer, "groups", 1))
     reads, makes = len(rows_IOk) // groups, rows_IOk.shape[1]
     influence_UU = torch.zeros(len(index_U), len(index_U), dtype=torch.float64)
     for block in (index_U // reads).unique().tolist():
@@ -133,17 +134,6 @@ def _through_layer(layer: nn.Module, index_U: Tensor, covariance_OO: Tensor | No
             weighed_UO = rows_UO if covariance_OO is None else rows_UO @ covariance_OO[outputs, outputs]
             influence_UU[own[:, None], own] += weighed_UO @ rows_UO.T
     return influence_UU
-
-
-def _rows(layer: nn.Module) -> Tensor:
-    """Return a layer's weight by input channel, the outputs of its group, and place of the kernel: [I, O/groups, k]."""
-    weight = cast(Tensor, layer.weight).detach().double().cpu()
-    if isinstance(layer, nn.Linear):
-        return weight.T[..., None]
-    groups = cast(int, layer.groups)
-    if layer.transposed:
-        return weight.flatten(2)
-    return weight.flatten(2).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _outputs(layer: nn.Module) -> int:
