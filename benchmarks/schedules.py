@@ -147,7 +147,7 @@ def _block(reports: Mapping[Job, PruneReport], ratio: float, seeds: Sequence[int
         after = [_miou(report) for report in found]
         gains = [mine - theirs for mine, theirs in zip(after, first, strict=True)]
         kept = [report.macs_after / report.macs_before for report in found]
-        cut = [report.stages[-1].miou_pruned or 0.0 for report in found]
+        cut = [_known(report.stages[-1].miou_pruned) for report in found]
         above = (
             f"{statistics.mean(gains):+.3f}, {sum(gain > 0 for gain in gains)} of {len(gains)}"
             if row != ROWS[0]
@@ -159,7 +159,10 @@ def _block(reports: Mapping[Job, PruneReport], ratio: float, seeds: Sequence[int
 
 
 def _miou(report: PruneReport) -> float:
-    miou = report.stages[-1].miou
+    return _known(report.stages[-1].miou)
+
+
+def _known(miou: float | None) -> float:
     assert miou is not None, "every class is in the validation images"
     return miou
 

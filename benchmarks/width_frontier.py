@@ -11,6 +11,7 @@ from prunekit.pruning.allocation.costs import CostModel, FloatArray, LatencyCost
 from prunekit.pruning.allocation.enumeration import best_of_some
 from prunekit.pruning.allocation.grid import Grid
 from prunekit.pruning.allocation.search import Problem, approach
+from prunekit.pruning.allocation.targets import TOLERANCE
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.ids import IntArray
 from prunekit.pruning.latency_table import LatencyTable
@@ -18,21 +19,21 @@ from prunekit.pruning.latency_table import LatencyTable
 PRICES = np.geomspace(0.5, 2.0, 25)
 """Of the share of the time, in shares of the MACs: a sweep over the convex hull of what is reachable."""
 STARTS = 3
-TOLERANCE = 0.005
-"""Of the dense time, as in `allocate`."""
+CLOSE = 0.2
+"""Share of the tolerance that is aimed at, as in `allocate`."""
 
 
 def most_macs(coupling: Coupling, table: LatencyTable, target_ms: float, align: int) -> dict[str, list[int]]:
     """Return the kept units of each group, the first of each, with the most MACs that were found in `target_ms`.
 
     Keeping the most MACs at a price on time is a Lagrangian, raised group by group until no single group gains; from
-    each of its ends a local search goes to the time wanted. The best of a few hundred starts, not a proven optimum.
+    each of its ends a local search goes to the time wanted. The best that was found, not a proven optimum.
     """
     orders = {group.name: np.arange(group.width)[::-1] for group in coupling.free}
     macs, time = MacsCost(coupling, orders), LatencyCost(coupling, orders, table)
     grid = Grid(coupling, align)
     dense_ms, dense_macs = (float(cost.totals(grid.whole_G[None])[0]) for cost in (time, macs))
-    problem = Problem(grid, time, target_ms, TOLERANCE * dense_ms, 0.2 * TOLERANCE * dense_ms)
+    problem = Problem(grid, time, target_ms, TOLERANCE * dense_ms, CLOSE * TOLERANCE * dense_ms)
 
     def lost(widths_NG: IntArray) -> FloatArray:
         return 1 - macs.totals(widths_NG) / dense_macs

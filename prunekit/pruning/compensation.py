@@ -144,27 +144,28 @@ def _channels_read(layer: nn.Module) -> int:
 
 
 def _fold(readers: Sequence[Moments], layers: Sequence[nn.Module], kept: Tensor, ridge: float) -> None:
+    """Let the kept units of a weight's readers stand in for the others; G are groups of the layer, k kernel places."""
     moments, layer = _together(readers), layers[0]
     biases = [cast(Tensor | None, getattr(one, "bias", None)) for one in layers]
     centred = all(bias is not None for bias in biases)
     removed, weights_RK, intercept_R = regression(moments, kept, ridge, centred=centred)
     rows_IOk, reads = weight_rows(layer), _channels_read(layer)
-    constant_O = rows_IOk.new_zeros(len(rows_IOk) // reads, rows_IOk.shape[1])
+    constant_GO = rows_IOk.new_zeros(len(rows_IOk) // reads, rows_IOk.shape[1])
     for index_U in moments.index_MU:
         into, out_of = index_U[kept], index_U[removed]
         lost_ROk = rows_IOk[out_of]
         rows_IOk[into] += torch.einsum("rk,rop->kop", weights_RK, lost_ROk)
         # A constant on the removed channels meets every place of the kernel.
-        constant_O[int(index_U[0]) // reads] += intercept_R @ lost_ROk.sum(dim=2)
+        constant_GO[int(index_U[0]) // reads] += intercept_R @ lost_ROk.sum(dim=2)
     with torch.no_grad():
         set_weight_rows_(layer, rows_IOk)
         for bias, one in {id(bias): (bias, one) for bias, one in zip(biases, layers, strict=True)}.values():
             if centred and bias is not None:
-                bias.add_((constant_O.flatten() / kernel_overlap(one)).to(bias))
+                bias.add_((constant_GO.flatten() / kernel_overlap(one)).to(bias))
 
 
 def _together(readers: Sequence[Moments]) -> Moments:
-    """Add up what layers of one weight were seen to read."""
+    """Add up what layers of one weight were seen to read: the regression is one over all of their places."""
     return replace(
         readers[0],
         places=sum(one.places for one in readers),

@@ -16,7 +16,7 @@ def weight_rows(layer: nn.Module) -> Tensor:
         return weight.T[..., None].clone()
     if cast(bool, layer.transposed):
         return weight.flatten(2).clone()
-    return weight.flatten(2).unflatten(0, (cast(int, layer.groups), -1)).transpose(1, 2).flatten(0, 1)
+    return weight.flatten(2).unflatten(0, (cast(int, layer.groups), -1)).transpose(1, 2).flatten(0, 1).clone()
 
 
 def set_weight_rows_(layer: nn.Module, rows_IOk: Tensor) -> None:
