@@ -58,7 +58,7 @@ def compensate_(
             layers = [network.get_submodule(one.layer) for one in readers]
             _check_width(readers[0], layers[0])
             if _foldable(network, readers, layers):
-                _fold(readers, layers, torch.from_numpy(kept), ridge)
+                _fold(network, readers, layers, torch.from_numpy(kept), ridge)
                 changed += [one.layer for one in readers]
     return tuple(dict.fromkeys(changed))
 
@@ -128,8 +128,7 @@ def _check_width(moments: Moments, layer: nn.Module) -> None:
 
 def _foldable(network: nn.Module, readers: Sequence[Moments], layers: Sequence[nn.Module]) -> bool:
     """Tell whether one regression can go into the readers' weight: it is theirs alone, and units meet in its groups."""
-    users = sum(getattr(module, "weight", None) is layers[0].weight for module in network.modules())
-    if users > len(set(layers)):
+    if not _own(network, "weight", layers):
         return False  # what was measured at these layers need not hold at the others
     index_MU = readers[0].index_MU
     if not all(torch.equal(one.index_MU, index_MU) for one in readers) or bool((index_MU < 0).any()):
@@ -138,16 +137,24 @@ def _foldable(network: nn.Module, readers: Sequence[Moments], layers: Sequence[n
     return bool((block_MU == block_MU[:, :1]).all())
 
 
+def _own(network: nn.Module, name: str, layers: Sequence[nn.Module]) -> bool:
+    """Tell whether each layer has this parameter, and no layer but these uses it."""
+    tensors = [getattr(layer, name, None) for layer in layers]
+    users = sum(any(getattr(module, name, None) is tensor for tensor in tensors) for module in network.modules())
+    return all(tensor is not None for tensor in tensors) and users == len(set(layers))
+
+
 def _channels_read(layer: nn.Module) -> int:
     """Return how many input channels a group of a layer reads; of an ungrouped one, all."""
     return cast(int, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels // layer.groups)  # pyright: ignore[reportOperatorIssue]  both are int
 
 
-def _fold(readers: Sequence[Moments], layers: Sequence[nn.Module], kept: Tensor, ridge: float) -> None:
+def _fold(
+    network: nn.Module, readers: Sequence[Moments], layers: Sequence[nn.Module], kept: Tensor, ridge: float
+) -> None:
     """Let the kept units of a weight's readers stand in for the others; G are groups of the layer, k kernel places."""
     moments, layer = _together(readers), layers[0]
-    biases = [cast(Tensor | None, getattr(one, "bias", None)) for one in layers]
-    centred = all(bias is not None for bias in biases)
+    centred = _own(network, "bias", layers)
     removed, weights_RK, intercept_R = regression(moments, kept, ridge, centred=centred)
     rows_IOk, reads = weight_rows(layer), _channels_read(layer)
     constant_GO = rows_IOk.new_zeros(len(rows_IOk) // reads, rows_IOk.shape[1])
@@ -159,9 +166,9 @@ def _fold(readers: Sequence[Moments], layers: Sequence[nn.Module], kept: Tensor,
         constant_GO[int(index_U[0]) // reads] += intercept_R @ lost_ROk.sum(dim=2)
     with torch.no_grad():
         set_weight_rows_(layer, rows_IOk)
-        for bias, one in {id(bias): (bias, one) for bias, one in zip(biases, layers, strict=True)}.values():
-            if centred and bias is not None:
-                bias.add_((constant_GO.flatten() / kernel_overlap(one)).to(bias))
+        for one in {id(one.bias): one for one in layers}.values() if centred else ():
+            bias = cast(Tensor, one.bias)
+            bias.add_((constant_GO.flatten() / kernel_overlap(one)).to(bias))
 
 
 def _together(readers: Sequence[Moments]) -> Moments:

@@ -233,6 +233,16 @@ def test_every_structure_comes_nearer_to_the_dense_network(
     assert not worse
 
 
+def test_a_bias_that_another_layer_uses_too_is_left_alone() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.Conv2d(4, 4, 1)).double().eval()
+    network[3].bias = network[2].bias
+    coupling, statistics = measured(network)
+    before = network[2].bias.detach().clone()
+    assert compensate_(network, coupling, {"0": [0, 1, 2]}, statistics) == ("2",)
+    assert torch.equal(network[2].bias, before)
+
+
 def test_nothing_removed_changes_nothing() -> None:
     network = Spread(0).double().eval()
     coupling, statistics = measured(network)
