@@ -1,5 +1,6 @@
 """Latency of pruned networks in ONNX Runtime on one core: MAC targets against measured-latency targets, by alignment.
 
+    pip install torch-pruning==1.6.1
     python benchmarks/pruning_latency.py
 
 keeps every finished step in --state (it can be interrupted) and writes docs/results/pruning_latency.md. Weights are
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch_pruning_baseline import UniformL2
 from width_frontier import most_macs
 
 from prunekit.errors import PruneError
@@ -48,6 +50,8 @@ BISECTIONS = 9
 AT_EQUAL_MACS = "MACs, by latency"
 MOST_MACS = "most MACs"
 """No policy of prunekit's: the widths that hold the most MACs in the time, whatever they are worth to the network."""
+TORCH_PRUNING = "Torch-Pruning, uniform"
+"""No policy of prunekit's either: another tool's."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Variant:
 
 
 VARIANTS = (
+    Variant("MACs", TORCH_PRUNING, 1),
+    Variant("MACs", TORCH_PRUNING, 8),
+    Variant("MACs", TORCH_PRUNING, 16),
     Variant("MACs", "uniform", 1),
     Variant("MACs", "uniform", 8),
     Variant("MACs", "uniform", 16),
@@ -160,7 +167,11 @@ class Bench:
         if self.state.done(key) is not None:
             return
         plans = {variant.name: self.plan(variant, share) for variant in VARIANTS}
-        cut = {name: self.cut(plan["keep"]) for name, plan in plans.items() if "refused" not in plan}
+        cut = {
+            variant.name: self._rebuilt(variant, plans[variant.name])
+            for variant in VARIANTS
+            if "refused" not in plans[variant.name]
+        }
         reports = compare_latencies({"dense": self.segmenter, **cut}, self.shape, threads=1, runs=runs)
         self.state.put(key, {name: latency.to_json() for name, latency in reports.items()})
 
@@ -173,6 +184,8 @@ class Bench:
             found = self._planned(variant, share)
         except PruneError as error:  # out of reach at this alignment: the table says so
             return self.state.put(key, {"refused": str(error)})
+        if "keep" not in found:
+            return self.state.put(key, found)
         keep = found["keep"]
         dense, waste = self.coupling.macs(), padding_waste(self.coupling, keep, align=16)
         return self.state.put(
@@ -180,15 +193,31 @@ class Bench:
         )
 
     def _planned(self, variant: Variant, share: float) -> dict[str, Any]:
+        if variant.policy == TORCH_PRUNING:
+            return self._by_torch_pruning(variant, share)
         if variant.target == "latency":
             return self._by_latency(variant, share)
         if variant.target == AT_EQUAL_MACS:
             return self._predicted(self._at_equal_macs(variant, share))
         return self._predicted(self._allocate(variant, Target("ratio", 1 - share), None))
 
+    def _by_torch_pruning(self, variant: Variant, share: float) -> dict[str, Any]:
+        tool = UniformL2(CLASSES, variant.align)
+        ratio, left = tool.at_share(self.segmenter.network, self.shape, share)
+        cut = tool.cut(self.segmenter.network, self.shape, ratio)
+        return {"torch_pruning_ratio": ratio, "share": left, "predicted_ms": self._predicted_ms(cut)}
+
+    def _rebuilt(self, variant: Variant, plan: Mapping[str, Any]) -> Segmenter:
+        if "keep" in plan:
+            return self.cut(plan["keep"])
+        tool = UniformL2(CLASSES, variant.align)
+        return self._wrapped(tool.cut(self.segmenter.network, self.shape, plan["torch_pruning_ratio"]))
+
     def _predicted(self, keep: dict[str, list[int]]) -> dict[str, Any]:
-        cut = self.cut(keep)
-        return {"keep": keep, "predicted_ms": self.table.network_ms(widths_of(cut.network, self.table.layers))}
+        return {"keep": keep, "predicted_ms": self._predicted_ms(self.cut(keep).network)}
+
+    def _predicted_ms(self, network: torch.nn.Module) -> float:
+        return self.table.network_ms(widths_of(network, self.table.layers))
 
     def _at_equal_macs(self, variant: Variant, share: float) -> dict[str, list[int]]:
         """Bisect the latency that is asked for; of all plans on the way the one nearest to the share of the MACs."""
@@ -258,7 +287,8 @@ def report(state: State, networks: Sequence[str], size: tuple[int, int]) -> str:
         "dense latency, corrected by measuring; targets in MACs by latency are latencies asked of the table alone, chosen so that",
         "they leave the share of the MACs. Padding: MACs that kernels of 16 channels spend for nothing, of the dense MACs.",
         "Most MACs: the widths with the most MACs for that time, whatever those are worth to the network; a search by the table",
-        "alone, so about the highest efficiency that any choice of widths has there.\n",
+        "alone, so about the highest efficiency that any choice of widths has there. Torch-Pruning: 1.6.1, the same share of",
+        "the channels of every layer by L2 norm, heads ignored, counts rounded to multiples of `align`.\n",
     ]
     for name in networks:
         key = f"{name} {size[0]}x{size[1]}"
@@ -296,7 +326,7 @@ def _block(state: State, key: str, share: float) -> list[str]:
             _spread(row),
             f"{speed_up:.2f}",
             f"{speed_up * plan['share']:.2f}",
-            f"{plan['padding']:.3f}",
+            f"{plan['padding']:.3f}" if "padding" in plan else "",
             f"{len(plan.get('rounds', []))}",
         )
         lines.append("| " + " | ".join(cells) + " |")
