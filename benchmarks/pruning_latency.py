@@ -15,7 +15,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch_pruning_baseline import UniformL2
+from width_bound import least_time
 from width_frontier import most_macs
 
 from prunekit.errors import PruneError
@@ -47,6 +48,7 @@ NETWORKS = {
 SHARES = (0.5, 0.3, 0.25)
 CLASSES = 19
 BISECTIONS = 9
+BOUND_ALIGN = 8
 AT_EQUAL_MACS = "MACs, by latency"
 MOST_MACS = "most MACs"
 """No policy of prunekit's: the widths that hold the most MACs in the time, whatever they are worth to the network."""
@@ -162,7 +164,8 @@ class Bench:
         return table
 
     def measure(self, share: float, runs: int | None) -> None:
-        """Plan all variants, then measure them and the dense network in alternation."""
+        """Plan all variants, prove what none can better, then measure them and the dense network in alternation."""
+        self.bound(share)
         key = f"{self.key} {share} measured"
         if self.state.done(key) is not None:
             return
@@ -174,6 +177,22 @@ class Bench:
         }
         reports = compare_latencies({"dense": self.segmenter, **cut}, self.shape, threads=1, runs=runs)
         self.state.put(key, {name: latency.to_json() for name, latency in reports.items()})
+
+    def bound(self, share: float) -> None:
+        """Prove the least time of widths with a share of the MACs; every plan has to respect it."""
+        key = f"{self.key} {share} least ms"
+        if self.state.done(key) is not None:
+            return
+        for variant in VARIANTS:
+            plan = self.plan(variant, share)
+            if "keep" in plan and variant.align % BOUND_ALIGN == 0:
+                assert plan["predicted_ms"] >= self.least_ms(plan["share"]), f"{variant.name} beats the bound"
+        self.state.put(key, self.least_ms(share))
+
+    @functools.cached_property
+    def least_ms(self) -> Callable[[float], float]:
+        """By the table, for a share of the MACs."""
+        return least_time(self.coupling, self.table, BOUND_ALIGN)
 
     def plan(self, variant: Variant, share: float) -> dict[str, Any]:
         """Choose widths, or take the choice of an earlier run."""
@@ -287,7 +306,7 @@ def report(state: State, networks: Sequence[str], size: tuple[int, int]) -> str:
         "dense latency, corrected by measuring; targets in MACs by latency are latencies asked of the table alone, chosen so that",
         "they leave the share of the MACs. Padding: MACs that kernels of 16 channels spend for nothing, of the dense MACs.",
         "Most MACs: the widths with the most MACs for that time, whatever those are worth to the network; a search by the table",
-        "alone, so about the highest efficiency that any choice of widths has there. Torch-Pruning: 1.6.1, the same share of",
+        "alone; the proof (width_bound.py) says how near that is to the best there can be. Torch-Pruning: 1.6.1, the same share of",
         "the channels of every layer by L2 norm, heads ignored, counts rounded to multiples of `align`.\n",
     ]
     for name in networks:
@@ -305,8 +324,11 @@ def report(state: State, networks: Sequence[str], size: tuple[int, int]) -> str:
 def _block(state: State, key: str, share: float) -> list[str]:
     measured = state.done(f"{key} {share} measured")
     dense_ms = measured["dense"]["p50_ms"]
+    least_ms = state.done(f"{key} {share} least ms")
+    most = LatencyTable.from_json(state.done(f"{key} table")).dense_ms / least_ms * share
     lines = [
-        f"Share {share}, dense {_spread(measured['dense'])} ms, {measured['dense']['runs']} runs:\n",
+        f"Share {share}, dense {_spread(measured['dense'])} ms, {measured['dense']['runs']} runs. Proved by the table: at this share",
+        f"of the MACs no widths in multiples of {BOUND_ALIGN} are predicted below {least_ms:.1f} ms, an efficiency of {most:.2f}.\n",
         "| target | allocation | align | MACs kept | predicted [ms] | latency [ms] | speed-up | efficiency | padding | networks measured |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
