@@ -28,7 +28,15 @@ TRAININGS = {
     "pfb": ("plain", "pfb"),
     "random": ("plain", "random"),
 }
-CRITERIA = ("sirfp-clique", "random")  # criteria.py compares them all
+_BARE = {"compensate": "none", "bn_batches": 0}
+# name -> (training it starts from, settings that are not the defaults); criteria.py compares all criteria
+PRUNINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sirfp": ("full", {"criterion": "sirfp"}),
+    "random": ("full", {"criterion": "random"}),
+    "l2-bare": ("full", {"criterion": "l2", **_BARE}),
+    "sirfp-ccs": ("ccs", {"criterion": "sirfp"}),
+}
+LONGER = ("full", "ccs")
 
 
 def main() -> None:
@@ -56,8 +64,8 @@ def main() -> None:
 
 def _stages(seeds: int) -> list[list[str]]:
     trainings = [f"train {name} {seed}" for name in TRAININGS for seed in range(seeds)]
-    prunings = [f"prune {criterion} {seed}" for seed in range(seeds) for criterion in CRITERIA]
-    longer = [f"longer full {seed}" for seed in range(seeds)]
+    prunings = [f"prune {name} {seed}" for seed in range(seeds) for name in PRUNINGS]
+    longer = [f"longer {name} {seed}" for seed in range(seeds) for name in LONGER]
     return [trainings, prunings + longer, ["export all 0"]]
 
 
@@ -135,22 +143,13 @@ def _train(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
     }
 
 
-def _prune(criterion: str, seed: int, root: str, out: Path) -> dict[str, Any]:
+def _prune(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
     from prunekit.workflows.prune import PruneConfig, prune_run
 
     del root  # in the run's own recipe
-    config = PruneConfig.model_validate(
-        {
-            "ratio": RATIO,
-            "criterion": criterion,
-            "compensate": "none",
-            "bn_batches": 0,
-            "epochs": TUNE_EPOCHS,
-            "lr": 2e-3,
-            "seed": seed,
-        }
-    )
-    report = prune_run(_run(out, f"train-full-{seed}"), config, _run(out, f"prune-{criterion}-{seed}"))
+    source, settings = PRUNINGS[name]
+    config = PruneConfig.model_validate({"ratio": RATIO, "epochs": TUNE_EPOCHS, "lr": 2e-3, "seed": seed, **settings})
+    report = prune_run(_run(out, f"train-{source}-{seed}"), config, _run(out, f"prune-{name}-{seed}"))
     return {key: value for key, value in report.to_json().items() if key not in ("layers", "frozen")}
 
 
@@ -181,15 +180,17 @@ def _export(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
     from prunekit.run import RunDirectory
     from prunekit_export.evaluating import evaluate_model
     from prunekit_export.profiling import ProfileConfig, profile_models
-    from prunekit_export.workflow import ExportConfig, export_model
+    from prunekit_export.workflow import ExportConfig, Fold, export_model
 
     del name, root
-    jobs = {
+    jobs: dict[str, tuple[str, Fold]] = {
         "dense": (f"train-full-{seed}", "exact"),
-        "pruned": (f"prune-sirfp-clique-{seed}", "exact"),
+        "pruned": (f"prune-sirfp-{seed}", "exact"),
         "ccs, not folded": (f"train-ccs-{seed}", "none"),
         "ccs, exact fold": (f"train-ccs-{seed}", "exact"),
         "ccs, static fold": (f"train-ccs-{seed}", "static"),
+        "ccs, pruned, exact fold": (f"prune-sirfp-ccs-{seed}", "exact"),
+        "ccs, pruned, static fold": (f"prune-sirfp-ccs-{seed}", "static"),
     }
     rows: dict[str, dict[str, Any]] = {}
     paths: list[Path] = []
@@ -250,24 +251,26 @@ def _table(out: Path, seeds: int) -> str:
         f"## Pruning {RATIO:.0%} of the MACs",
         "",
         (
-            f"From the full-data networks, uncompensated, {TUNE_EPOCHS} epochs of fine-tuning at 2e-3, widths multiples of 8. The control "
-            "trains the unpruned network for the same extra epochs."
+            f"From the full-data networks, {TUNE_EPOCHS} epochs of fine-tuning at 2e-3, widths multiples of 8, compensated and with "
+            "new batch-norm statistics where not called bare. The controls train the unpruned networks for the same extra epochs."
         ),
         "",
         "| network | MACs left | params left | mIoU as cut | mIoU after fine-tuning | exactness |",
         "| --- | --- | --- | --- | --- | --- |",
-        f"| dense | 1 | 1 | | {_spread(full, 'miou')} | |",
-        f"| dense, same extra training | 1 | 1 | | {_spread(results('longer', 'full'), 'miou')} | |",
     ]
-    for criterion in CRITERIA:
-        rows = results("prune", criterion)
+    for name in LONGER:
+        head = "" if name == "full" else f"{name}, "
+        lines += [
+            f"| {head}dense | 1 | 1 | | {_spread(results('train', name), 'miou')} | |",
+            f"| {head}dense, same extra training | 1 | 1 | | {_spread(results('longer', name), 'miou')} | |",
+        ]
+    for name in PRUNINGS:
+        rows = results("prune", name)
         macs = _spread_of([row["macs_after"] / row["macs_before"] for row in rows], 3)
         params = _spread_of([row["params_after"] / row["params_before"] for row in rows], 3)
         worst = max(row["exactness"] for row in rows)
         after = _spread(rows, "miou_after")
-        lines.append(
-            f"| pruned, {criterion} | {macs} | {params} | {_spread(rows, 'miou_pruned')} | {after} | {worst:.0e} |"
-        )
+        lines.append(f"| pruned, {name} | {macs} | {params} | {_spread(rows, 'miou_pruned')} | {after} | {worst:.0e} |")
     return "\n".join([*lines, *_export_lines(out), "", _total(out), ""])
 
 
