@@ -222,7 +222,7 @@ def _frozen(coupling: Coupling) -> Row:
 
 
 def _torch_pruning(network: nn.Module, images_13HW: Tensor, row: Row) -> None:
-    import torch_pruning as tp
+    import torch_pruning as tp  # pyright: ignore[reportMissingImports]  no dependency
 
     ignored = _final_layers(network, images_13HW)
     row["ignored"] = [name for name, module in network.named_modules() if module in ignored]
@@ -244,7 +244,7 @@ def _torch_pruning(network: nn.Module, images_13HW: Tensor, row: Row) -> None:
 
 def _ops(network: nn.Module, images_13HW: Tensor) -> float | None:
     """Torch-Pruning's own count, or None where only the counting fails."""
-    import torch_pruning as tp
+    import torch_pruning as tp  # pyright: ignore[reportMissingImports]  no dependency
 
     try:
         return float(tp.utils.count_ops_and_params(network, images_13HW)[0])
@@ -287,9 +287,8 @@ def _final_layers(network: nn.Module, images_13HW: Tensor) -> list[nn.Module]:
 
 
 def _one_to_one(output_1KHW: Tensor, delta: Tensor, last_dim: bool) -> bool:
-    (grad,) = torch.autograd.grad(output_1KHW[:, 1].sum(), delta, retain_graph=True, allow_unused=True)
-    if grad is None:
-        return False
+    # Zeros where the output does not depend on the layer.
+    (grad,) = torch.autograd.grad(output_1KHW[:, 1].sum(), delta, retain_graph=True, materialize_grads=True)
     touched = grad.movedim(-1 if last_dim else 1, 0).flatten(1).abs().amax(1) > 0
     return touched.nonzero().flatten().tolist() == [1]
 

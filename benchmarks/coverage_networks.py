@@ -132,7 +132,9 @@ CONFIGS: Mapping[str, tuple[Mapping[str, Any], tuple[int, int]]] = {
 
 
 def _transformers() -> list[Case]:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES as NAMES
+    from transformers.models.auto.modeling_auto import (  # pyright: ignore[reportMissingImports]  no dependency
+        MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES as NAMES,
+    )
 
     # A model type that CONFIGS does not know is tried with its own defaults, and its error shown.
     cases = [_transformers_case(kind, kind, *CONFIGS.get(kind, ({}, IMAGE_HW))) for kind in NAMES]
@@ -144,7 +146,10 @@ def _transformers() -> list[Case]:
 
 def _transformers_case(kind: str, title: str, options: Mapping[str, Any], image_HW: tuple[int, int]) -> Case:
     def build() -> nn.Module:
-        from transformers import AutoConfig, AutoModelForSemanticSegmentation
+        from transformers import (  # pyright: ignore[reportMissingImports]  no dependency
+            AutoConfig,
+            AutoModelForSemanticSegmentation,
+        )
 
         own = dict(options)
         if "backbone" in own:
@@ -168,6 +173,9 @@ def _patterns() -> list[Case]:
     ]
 
 
+_NORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]  no public base
+
+
 @torch.no_grad()
 def make_lively(network: nn.Module, images_13HW: Tensor) -> None:
     """Give a fresh network no constant parameter and batch statistics that fit: ones and zeros hide mistakes."""
@@ -177,14 +185,14 @@ def make_lively(network: nn.Module, images_13HW: Tensor) -> None:
             scale = 1.0 if float(parameter.flatten()[0]) >= 0.5 else 0.0
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_((scale + 0.15 * noise) if scale else 0.1 * noise)
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in network.modules() if isinstance(m, _NORM)]
     hooks = [norm.register_forward_pre_hook(_take_statistics) for norm in norms]
     network.eval()(images_13HW)
     for hook in hooks:
         hook.remove()
 
 
-def _take_statistics(norm: nn.modules.batchnorm._BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+def _take_statistics(norm: _NORM, inputs: tuple[Tensor, ...]) -> None:
     values_Cn = inputs[0].transpose(0, 1).flatten(1)
     if norm.running_mean is not None and norm.running_var is not None and values_Cn.shape[1] > 1:
         norm.running_mean.copy_(values_Cn.mean(1))

@@ -78,7 +78,9 @@ def measure(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     keeps["latency"] = {name: list(kept) for name, kept in outcome.best.keep.items()}
     cut = {name: lab.cut(keep, fold=True, norms=True) for name, keep in keeps.items()}
     reports = compare_latencies({"dense": lab.segmenter, **cut}, size, threads=1, runs=RUNS)
-    result = {name: {"ms": latency.p50_ms, "macs": 1.0} for name, latency in reports.items()}
+    result: dict[str, dict[str, float | None]] = {
+        name: {"ms": latency.p50_ms, "macs": 1.0} for name, latency in reports.items()
+    }
     for name, keep in keeps.items():
         result[name]["macs"] = lab.coupling.macs(keep) / lab.coupling.macs()
         result[name]["miou_compensated"] = lab.miou(cut[name])

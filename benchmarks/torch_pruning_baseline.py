@@ -39,10 +39,10 @@ class UniformL2:
 
     def cut(self, network: nn.Module, shape: Shape, ratio: float) -> nn.Module:
         """Return a cut copy."""
-        import torch_pruning as tp
+        import torch_pruning as tp  # pyright: ignore[reportMissingImports]  no dependency
 
         cut = copy.deepcopy(network).eval()
-        heads = [
+        heads: list[nn.Module] = [
             layer for layer in cut.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels == self.classes
         ]
         tp.pruner.MagnitudePruner(
