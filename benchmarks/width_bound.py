@@ -1,12 +1,12 @@
 """A proof of how little time a share of the MACs can take on a machine, whatever widths are chosen.
 
-By a latency table, and by weak duality: with a price p on MACs, min over widths of (time - p MACs) + p m is no more than the
-time of any widths with m MACs or more. The minimum itself is relaxed: every layer belongs to one of the two sides of
-channels it lies between, its other side is chosen for it alone. What comes out is below the true minimum, so nothing can
-be faster. Shapes: I candidates for a layer's width in, O for its width out, K for the width of a side.
+By a latency table, and by weak duality (Geoffrion 1974, Lagrangean relaxation): with a price p on MACs, the least of
+(time - p MACs) over all widths, and p m on top, is no more than the time of any widths that leave m MACs or more. That least
+value is relaxed in turn: every layer is counted with one of its two sides, input or output, and has its other side to itself.
+Layers counted with the same side agree on its width. Shapes: I candidates for a layer's width in, O for its width out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,21 +19,21 @@ from prunekit.pruning.latency_table import LatencyTable
 
 PRICES = np.geomspace(0.2, 2.0, 60)
 """Of the MACs of the whole network, in times of the whole network; any set of prices proves something."""
-Side = frozenset[str]
-"""The free groups that a side of a layer reads or makes; empty where all of it is frozen."""
+GAIN_MS = 1e-12
+"""A layer changes sides for more than rounding."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """What a layer costs at every pair of candidate widths; a depthwise layer has the same side twice, and one column."""
 
-    side_in: Side
-    side_out: Side
+    sides: tuple[bytes, bytes]
+    """Which channels it reads and makes, equal where they are the same ones; empty where none of them can go."""
     ms_IO: FloatArray
     macs_IO: FloatArray
 
     def priced(self, price_ms: float) -> tuple[FloatArray, FloatArray]:
-        """Return its least cost at each width in, and at each width out."""
+        """Return its least cost at each width in, and at each width out, with a price in ms a MAC."""
         cost_IO = self.ms_IO - price_ms * self.macs_IO
         return cost_IO.min(axis=1), cost_IO.min(axis=0)
 
@@ -41,70 +41,75 @@ class Layer:
 def least_time(coupling: Coupling, table: LatencyTable, align: int) -> Callable[[float], float]:
     """Return a function from a share of the MACs to a time in ms that no widths with that share go below.
 
-    Widths are multiples of `align`, of channels, or whole. Convolutions with groups must be depthwise.
+    Widths are multiples of `align` channels, at least one of them, or whole.
+
+    Raises:
+        ValueError: the table is of other layers, or a layer has groups and is not depthwise.
     """
     layers = _layers(coupling, table, align)
     dense = coupling.macs()
     prices_ms = PRICES * table.dense_ms / dense
-    lowest = np.array([_relaxed([layer.priced(price_ms) for layer in layers], layers) for price_ms in prices_ms])
-    return lambda share: float(table.rest_ms + (lowest + prices_ms * share * dense).max())
+    least_ms = np.array([_relaxed(layers, [layer.priced(price_ms) for layer in layers]) for price_ms in prices_ms])
+    return lambda share: float(table.rest_ms + (least_ms + prices_ms * share * dense).max())
 
 
-def _relaxed(costs: list[tuple[FloatArray, FloatArray]], layers: list[Layer]) -> float:
+def _relaxed(layers: Sequence[Layer], costs: Sequence[tuple[FloatArray, FloatArray]]) -> float:
     """Return the sum of the least costs of all sides, once no layer can change sides and raise it."""
-    of_in = [bool(layer.side_in) for layer in layers]
-    sums: dict[Side, FloatArray] = {}
-    for layer, cost, first in zip(layers, costs, of_in, strict=True):
-        side = layer.side_in if first else layer.side_out
-        sums[side] = sums.get(side, 0) + cost[0 if first else 1]
-    changed = True
-    while changed:
-        changed = False
+    chosen = [0 if layer.sides[0] else 1 for layer in layers]
+    sums: dict[bytes, FloatArray] = {}
+    for layer, cost, at in zip(layers, costs, chosen, strict=True):
+        sums[layer.sides[at]] = sums.get(layer.sides[at], 0.0) + cost[at]
+    moved = True
+    while moved:
+        moved = False
         for index, (layer, cost) in enumerate(zip(layers, costs, strict=True)):
-            if layer.side_in == layer.side_out:
+            at, other = chosen[index], 1 - chosen[index]
+            here, there = layer.sides[at], layer.sides[other]
+            if here == there:
                 continue
-            here, there = (layer.side_in, layer.side_out) if of_in[index] else (layer.side_out, layer.side_in)
-            left = sums[here] - cost[0 if of_in[index] else 1]
-            joined = sums.get(there, 0) + cost[1 if of_in[index] else 0]
-            before = sums[here].min() + (sums[there].min() if there in sums else 0)
-            if left.min() + joined.min() > before + 1e-12:
-                sums[here], sums[there], of_in[index], changed = left, joined, not of_in[index], True
+            left, joined = sums[here] - cost[at], sums.get(there, 0.0) + cost[other]
+            before = sums[here].min() + (sums[there].min() if there in sums else 0.0)
+            if left.min() + joined.min() > before + GAIN_MS:
+                sums[here], sums[there], chosen[index], moved = left, joined, other, True
     return float(sum(total.min() for total in sums.values()))
 
 
 def _layers(coupling: Coupling, table: LatencyTable, align: int) -> list[Layer]:
-    grid = Grid(coupling, align)
-    rungs = {name: grid.rungs(index) for index, name in enumerate(grid.names)}
+    grid = Grid(coupling, align, floor=0.0)
+    rungs = {group.name: np.sort(grid.rungs(index)) for index, group in enumerate(coupling.free)}
     owner = {int(label): group.name for group in coupling.free for label in group.units}
-    macs = coupling.layer_macs()
+    macs, grouped = coupling.layer_macs(), {layer.layer: layer for layer in coupling.grouped}
     if set(macs) != set(table.layers):
         raise ValueError(f"The table and the analysis differ in {sorted(set(macs) ^ set(table.layers))}.")
     found: list[Layer] = []
-    for name, times in table.layers.items():
-        whole_in, whole_out = times.channels_in_I[-1], times.channels_out_O[-1]
+    for name in table.layers:
         labels = {slot.role: slot.labels for slot in coupling.slots if slot.parameter == f"{name}.weight"}
         made = labels["out"]
-        depthwise = any(layer.layer == name for layer in coupling.grouped)
-        read = made if depthwise else labels["in"]
-        side_in, side_out = (frozenset(owner[i] for i in ids.tolist() if i in owner) for ids in (read, made))
-        width_I, width_O = (_widths(side, ids, rungs, align) for side, ids in ((side_in, read), (side_out, made)))
-        if depthwise:
-            ms_IO = table.layer_ms_N(name, width_I, width_I)[:, None]
-            share_IO = width_I[:, None] / whole_in
+        read = made if name in grouped else labels["in"]
+        if name in grouped and grouped[name].groups != len(made):
+            raise ValueError(
+                f"{name} has {grouped[name].groups} groups of {len(made)} channels; only depthwise layers do."
+            )
+        width_I, width_O = _widths(read, owner, rungs), _widths(made, owner, rungs)
+        if name in grouped:
+            ms_IO, share_IO = table.layer_ms_N(name, width_I, width_I)[:, None], width_I[:, None] / len(made)
         else:
             ms_IO = table.layer_ms_N(name, width_I[:, None], width_O[None])
-            share_IO = width_I[:, None] * width_O / (whole_in * whole_out)
-        found.append(Layer(side_in, side_out, ms_IO, macs[name] * share_IO))
+            share_IO = width_I[:, None] * width_O / (len(read) * len(made))
+        found.append(Layer((_side(read, owner), _side(made, owner)), ms_IO, macs[name] * share_IO))
     return found
 
 
-def _widths(side: Side, labels: IntArray, rungs: Mapping[str, IntArray], align: int) -> IntArray:
-    """Return the channels a side may have; where several groups meet or part of it is frozen, more than it really may."""
-    whole = len(labels)
-    if not side:
+def _side(labels: IntArray, owner: Mapping[int, str]) -> bytes:
+    return np.sort(labels).tobytes() if any(label in owner for label in labels.tolist()) else b""
+
+
+def _widths(labels: IntArray, owner: Mapping[int, str], rungs: Mapping[str, IntArray]) -> IntArray:
+    """Return how many of these channels may stay: what their group may keep, or any number where that is not so plain."""
+    whole, groups = len(labels), {owner.get(label) for label in labels.tolist()}
+    if groups == {None}:
         return np.array([whole])
-    (name, *others) = side
-    if not others and len(np.unique(labels)) == whole == rungs[name][0]:
-        return np.sort(rungs[name])
-    step = align if whole % align == 0 else 1
-    return np.unique([*range(step, whole, step), whole])
+    (name, *others) = groups
+    if not others and name is not None and len(np.unique(labels)) == whole == rungs[name][-1]:
+        return rungs[name]
+    return np.arange(1, whole + 1)

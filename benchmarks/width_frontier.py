@@ -11,7 +11,7 @@ from prunekit.pruning.allocation.costs import CostModel, FloatArray, LatencyCost
 from prunekit.pruning.allocation.enumeration import best_of_some
 from prunekit.pruning.allocation.grid import Grid
 from prunekit.pruning.allocation.search import Problem, approach
-from prunekit.pruning.allocation.targets import TOLERANCE
+from prunekit.pruning.allocation.targets import CLOSE, TOLERANCE
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.ids import IntArray
 from prunekit.pruning.latency_table import LatencyTable
@@ -19,8 +19,6 @@ from prunekit.pruning.latency_table import LatencyTable
 PRICES = np.geomspace(0.5, 2.0, 25)
 """Of the share of the time, in shares of the MACs: a sweep over the convex hull of what is reachable."""
 STARTS = 3
-CLOSE = 0.2
-"""Share of the tolerance that is aimed at, as in `allocate`."""
 
 
 def most_macs(coupling: Coupling, table: LatencyTable, target_ms: float, align: int) -> dict[str, list[int]]:

@@ -12,7 +12,7 @@ from prunekit.pruning.allocation.costs import CostModel, LatencyCost, LayerTable
 from prunekit.pruning.allocation.grid import FLOOR_SHARE, Grid
 from prunekit.pruning.allocation.ranked import Policy, by_cost, by_price, uniform
 from prunekit.pruning.allocation.search import Problem, neighbours
-from prunekit.pruning.allocation.targets import TOLERANCE, Target
+from prunekit.pruning.allocation.targets import CLOSE, TOLERANCE, Target
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.ids import IntArray
 
@@ -24,8 +24,6 @@ PolicyName = Literal["uniform", "global", "cost"]
 POLICIES: Mapping[str, Policy] = {"uniform": uniform, "global": by_price, "cost": by_cost}
 """The same share everywhere; one threshold on the price of a unit; one on its price per saved cost."""
 
-_CLOSE = 0.2
-"""Share of the tolerance that is aimed at: what is compared at equal cost should cost the same."""
 _ATTEMPTS = 8
 
 
@@ -152,7 +150,7 @@ class _Search:
     def towards(self, target: Target) -> tuple[IntArray, bool]:
         """Return the widths found for a target, and whether they meet it."""
         wanted, allowed = target.wanted(self.dense), self.tolerance * self.dense
-        problem = Problem(self.grid, self.cost, wanted, allowed, _CLOSE * allowed, self.coarser)
+        problem = Problem(self.grid, self.cost, wanted, allowed, CLOSE * allowed, self.coarser)
         widths_G = self.policy(problem, self.rankings)
         return widths_G, problem.error(widths_G) <= allowed
 

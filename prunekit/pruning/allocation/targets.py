@@ -10,6 +10,8 @@ Kind = Literal["ratio", "macs", "params", "latency"]
 
 TOLERANCE = 0.005
 """A target is met when the cost is off by at most this share of the dense network's cost."""
+CLOSE = 0.2
+"""Share of the tolerance that is aimed at: what is compared at equal cost should cost the same."""
 
 
 @dataclass(frozen=True)
