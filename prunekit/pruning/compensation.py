@@ -7,7 +7,7 @@ channel pruning by reconstruction (He et al. 2017, arXiv 1707.06168) and of opti
 for all consumers at once; SIRFP's code folds relu(beta) of the removed channels only.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -138,10 +138,17 @@ def _foldable(network: nn.Module, readers: Sequence[Moments], layers: Sequence[n
 
 
 def _own(network: nn.Module, name: str, layers: Sequence[nn.Module]) -> bool:
-    """Tell whether each layer has this parameter, and no layer but these uses it."""
+    """Tell whether each layer has this tensor, and nothing else in the network holds it, under this name or another."""
     tensors = [getattr(layer, name, None) for layer in layers]
-    users = sum(any(getattr(module, name, None) is tensor for tensor in tensors) for module in network.modules())
-    return all(tensor is not None for tensor in tensors) and users == len(set(layers))
+    held = [tensor for module in network.modules() for tensor in _tensors(module)]
+    holders = sum(any(one is tensor for tensor in tensors) for one in held)
+    return all(tensor is not None for tensor in tensors) and holders == len(set(layers))
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Go through a module's own parameters and buffers, each as often as it has names."""
+    yield from (tensor for _, tensor in module.named_parameters(recurse=False, remove_duplicate=False))
+    yield from (tensor for _, tensor in module.named_buffers(recurse=False, remove_duplicate=False))
 
 
 def _channels_read(layer: nn.Module) -> int:

@@ -243,6 +243,30 @@ def test_a_bias_that_another_layer_uses_too_is_left_alone() -> None:
     assert torch.equal(network[2].bias, before)
 
 
+class Aliased(nn.Module):
+    """Uses a weight or a bias of its reader once more, under another name."""
+
+    def __init__(self, of: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.make, self.read = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 1)
+        self.of, self.alias = of, getattr(self.read, of)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.make(images)
+        more = nn.functional.conv2d(x.square(), self.alias) if self.of == "weight" else self.alias[:, None, None]
+        return self.read(x) + more
+
+
+@pytest.mark.parametrize(("of", "changed"), [("weight", ()), ("bias", ("read",))])
+def test_what_is_used_under_another_name_too_is_left_alone(of: str, changed: tuple[str, ...]) -> None:
+    network = Aliased(of).double().eval()
+    coupling, statistics = measured(network)
+    before = network.alias.detach().clone()
+    assert compensate_(network, coupling, {"make": [0, 1, 2]}, statistics) == changed
+    assert torch.equal(network.alias, before)
+
+
 def test_nothing_removed_changes_nothing() -> None:
     network = Spread(0).double().eval()
     coupling, statistics = measured(network)
