@@ -1,10 +1,14 @@
-"""Criteria against each other: equal dense weights, MACs, statistics, compensation and fine-tuning; several seeds.
+r"""Criteria against each other: equal dense weights, MACs, statistics, compensation and fine-tuning; several seeds.
 
     python benchmarks/criteria.py --root .../camvid --out runs/criteria
 
 trains the dense networks, then for each criterion and seed prunes them and trains on, and writes
 docs/results/criteria.md with its figure. Each job is a process of its own on one CPU thread, `--jobs` at a time;
-finished ones are kept, so it can be interrupted. `--data shapes --epochs 2 --tune-epochs 1` is the size for a test.
+finished ones are kept, so it can be interrupted. `--data shapes --epochs 2 --tune-epochs 1` is the size for a test. Any
+network of the zoo goes in place of street_net, on a GPU where there is one:
+
+    python benchmarks/criteria.py --root .../camvid --out runs/deeplab --model torchvision:deeplabv3_resnet50 \
+        --size 360x480 --crop 320x320 --ratios 0.5 0.6 0.7 0.8 --device cuda --jobs 1 --table docs/results/criteria_deeplab.md
 """
 
 import argparse
@@ -15,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -25,8 +29,9 @@ from typing import Any, Literal
 from criteria_table import Bench, figure, result_path, table
 
 RATIOS = (0.5, 0.75)
+MODEL = "python:prunekit.models.street:street_net"
+SIZE, CROP = "180x240", "160x208"
 TUNE_LR = 2e-3
-SCRATCH = str(RATIOS[0])  # the ratio whose shape is trained from random weights too
 BATCHES = 12  # of 8 images, augmented training views
 
 
@@ -74,6 +79,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50, help="of the dense networks")
     parser.add_argument("--tune-epochs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--model", default=MODEL, help="network, as prunekit train takes it")
+    parser.add_argument("--size", default=SIZE, help="of the images, HxW (camvid)")
+    parser.add_argument("--crop", default=CROP, help="of what is trained on, HxW (camvid)")
+    parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS), help="of the MACs that go")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--only", nargs="*", help="these criteria only")
     parser.add_argument("--table", type=Path, default=Path("docs/results/criteria.md"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -94,7 +104,16 @@ def main() -> None:
             list(pool.map(lambda job: _spawn(job, args), stage))
     figure_name = args.table.with_suffix(".svg").name
     bench = Bench(
-        args.out, seeds, args.data, args.epochs, args.tune_epochs, BATCHES, RATIOS, _options(args), figure_name
+        args.out,
+        seeds,
+        args.data,
+        _subject(args),
+        args.epochs,
+        args.tune_epochs,
+        BATCHES,
+        args.ratios,
+        _options(args),
+        figure_name,
     )
     policies = {name: _policy(variant(name)) for name in names}
     args.table.parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +122,26 @@ def main() -> None:
     print(args.table.read_text())
 
 
+def _subject(args: argparse.Namespace) -> str:
+    """Return the network and what it sees, as the dense run tells them."""
+    from prunekit.modelfile import load_model
+    from prunekit.run import RunDirectory
+
+    run = RunDirectory(args.out / f"train-{args.first_seed}")
+    data, parameters = run.recipe().data, load_model(run).segmenter.parameters()
+    millions = sum(parameter.numel() for parameter in parameters) / 1e6
+    shown = {"camvid": "CamVid"}.get(data.name, data.name)
+    name = args.model.rpartition(":")[2]
+    return f"{name} ({millions:.2f} M parameters) on {shown} at {data.height}x{data.width}"
+
+
 def _options(args: argparse.Namespace) -> str:
     """Return the options that are not the defaults, as they are typed, without folders."""
-    shown = [f"--first-seed {args.first_seed}"] if args.first_seed else []
+    defaults = {"model": MODEL, "size": SIZE, "crop": CROP, "epochs": 50, "tune_epochs": 3}
+    typed = {name: getattr(args, name) for name, default in defaults.items() if getattr(args, name) != default}
+    shown = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in typed.items()]
+    shown += [f"--ratios {' '.join(map(str, args.ratios))}"] if tuple(args.ratios) != RATIOS else []
+    shown += [f"--first-seed {args.first_seed}"] if args.first_seed else []
     shown += [f"--seeds {args.seeds}"] if args.seeds != 3 else []
     shown += [f"--only {shlex.join(args.only)}"] if args.only else []
     shown += [f"--table {args.table}"] if args.table.name != "criteria.md" else []
@@ -129,6 +165,8 @@ def _spawn(job: str, args: argparse.Namespace) -> None:
         return
     command = [sys.executable, __file__, "--data", args.data, "--root", args.root, "--out", str(args.out)]
     command += ["--epochs", str(args.epochs), "--tune-epochs", str(args.tune_epochs), "--job", job]
+    command += ["--model", args.model, "--size", args.size, "--crop", args.crop, "--device", args.device]
+    command += ["--ratios", *map(str, args.ratios)]
     started_s = time.monotonic()
     done = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     note = "" if done.returncode == 0 else f" FAILED ({done.returncode})"
@@ -147,9 +185,9 @@ def _run_job(args: argparse.Namespace) -> None:
         elif kind == "longer":
             result = Lab(int(rest[0]), args).longer()
         elif kind == "scratch":
-            result = Lab(int(rest[0]), args).scratch()
+            result = Lab(int(rest[0]), args).scratch(str(args.ratios[0]))
         else:
-            result = Lab(int(rest[1]), args).prune(rest[0])
+            result = Lab(int(rest[1]), args).prune(rest[0], args.ratios)
     except PrunekitError as error:
         result = {"refused": str(error)}  # a criterion may refuse a network; the table says so
     path = result_path(args.out, args.job)
@@ -161,11 +199,18 @@ def _recipe(seed: int, args: argparse.Namespace) -> Any:
     from prunekit.recipe import parse_recipe
 
     train = {"epochs": args.epochs, "lr": 4e-3, "precision": "bf16", "threads": 1, "eval_every": 10, "seed": seed}
+    train |= {"checkpoint_every": 5, "device": args.device}
     data: dict[str, Any] = {"name": "shapes", "height": 64, "width": 96, "train_images": 64, "val_images": 32}
     if args.data == "camvid":
-        data = {"name": "camvid", "root": args.root, "height": 180, "width": 240}
-        data |= {"crop_height": 160, "crop_width": 208}
-    return parse_recipe({"data": data, "train": {**train, "checkpoint_every": 5}})
+        (height, width), (crop_height, crop_width) = _pixels(args.size), _pixels(args.crop)
+        data = {"name": "camvid", "root": args.root, "height": height, "width": width}
+        data |= {"crop_height": crop_height, "crop_width": crop_width}
+    return parse_recipe({"data": data, "model": {"name": args.model}, "train": train})
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    height, width = map(int, size.split("x"))
+    return height, width
 
 
 def _train(seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -186,26 +231,30 @@ class Lab:
         from prunekit.modelfile import load_model
         from prunekit.pruning.analysis import analyse
         from prunekit.run import RunDirectory
+        from prunekit.training.device import resolve_device
 
         self.seed, self.tune_epochs, self.out = seed, args.tune_epochs, args.out
         run = RunDirectory(args.out / f"train-{seed}")
         self.loaded, self.recipe = load_model(run), run.recipe()
-        self.segmenter = self.loaded.segmenter.eval()
+        self.device = resolve_device(self.recipe.train.device)
+        self.segmenter = self.loaded.segmenter.to(self.device).eval()
         self.train_set, self.val_set = (open_dataset(self.recipe.data, split) for split in ("train", "val"))
         batches = train_batches(self.train_set, self.recipe.data, batch_size=8, seed=10_000 + seed, epoch=0, cache=True)
-        self.batches = [(batch.images_B3HW, batch.labels_BHW) for batch in islice(batches, BATCHES)]
+        self.batches = [
+            (batch.images_B3HW.to(self.device), batch.labels_BHW.to(self.device)) for batch in islice(batches, BATCHES)
+        ]
         example = next(iter(eval_batches(self.val_set, self.loaded.contract, batch_size=1))).images_B3HW
-        self.coupling = analyse(self.segmenter.network, (example,))
+        self.coupling = analyse(self.segmenter.network, (example.to(self.device),))
 
     def longer(self) -> dict[str, Any]:
         """Train the dense network on, exactly as a pruned one is fine-tuned."""
         return {"miou_after": self.tuned(self.segmenter, self.loaded.card)}
 
-    def prune(self, name: str) -> dict[str, Any]:
+    def prune(self, name: str, ratios: Sequence[float] = RATIOS) -> dict[str, Any]:
         """Rank once; at every ratio cut, compensate and train on."""
         row = variant(name)
         started_s = time.process_time()
-        keeps = self._keeps(row)
+        keeps = self._keeps(row, ratios)
         result: dict[str, Any] = {"rank_cpu_s": time.process_time() - started_s, "ratios": {}}
         for ratio, keep in keeps.items():
             compensated = self.cut(keep, fold=row.fold, norms=row.norms)
@@ -219,10 +268,10 @@ class Lab:
             }
         return result
 
-    def scratch(self) -> dict[str, Any]:
+    def scratch(self, ratio: str) -> dict[str, Any]:
         """Train sirfp's narrow shape from random weights, as long as dense training and fine-tuning together."""
         pruned = json.loads(result_path(self.out, f"prune|sirfp|{self.seed}").read_text())["ratios"]
-        return {"ratios": {SCRATCH: {"miou_after": self._fresh(pruned[SCRATCH]["keep"])}}}
+        return {"ratios": {ratio: {"miou_after": self._fresh(pruned[ratio]["keep"])}}}
 
     def _fresh(self, keep: dict[str, list[int]]) -> float | None:
         import torch
@@ -261,12 +310,12 @@ class Lab:
             evidence.__dict__["statistics"] = _at_producers(evidence)
         return criterion(row.criterion).rank(evidence)
 
-    def _keeps(self, row: Variant) -> dict[float, dict[str, list[int]]]:
+    def _keeps(self, row: Variant, ratios: Sequence[float]) -> dict[float, dict[str, list[int]]]:
         from prunekit.pruning.allocation import Target, allocate
         from prunekit.pruning.criteria.registry import criterion
 
         policy: Any = _policy(row)
-        targets = {ratio: Target("ratio", ratio) for ratio in RATIOS}
+        targets = {ratio: Target("ratio", ratio) for ratio in ratios}
         if policy == "paper":
             chosen: Any = criterion(row.criterion)
             return {ratio: self._whole(chosen.keep(self.evidence, target, 8)) for ratio, target in targets.items()}
@@ -303,12 +352,9 @@ class Lab:
 
     def miou(self, segmenter: Any) -> float | None:
         """Evaluate on the validation images."""
-        import torch
-
         from prunekit.training.evaluate import evaluate
 
-        device = torch.device("cpu")
-        confusion = evaluate(segmenter, self.val_set, self.loaded.contract, batch_size=8, device=device)
+        confusion = evaluate(segmenter, self.val_set, self.loaded.contract, batch_size=8, device=self.device)
         return confusion.to_json()["miou"]
 
     def tuned(self, segmenter: Any, card: Any) -> float | None:

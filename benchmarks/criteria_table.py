@@ -17,6 +17,8 @@ class Bench:
     out: Path
     seeds: range
     data: str
+    subject: str
+    """The network and what it sees."""
     epochs: int
     tune_epochs: int
     batches: int
@@ -69,9 +71,8 @@ def table(bench: Bench, policies: Mapping[str, str]) -> str:
 
 
 def _how(bench: Bench) -> str:
-    data = "CamVid at 180x240" if bench.data == "camvid" else "shapes at 64x96"
     return (
-        f"`python benchmarks/criteria.py --data {bench.data}{bench.options}`: street_net (0.94 M parameters) on {data}, {bench.epochs} "
+        f"`python benchmarks/criteria.py --data {bench.data}{bench.options}`: {bench.subject}, {bench.epochs} "
         f"epochs, {_seeds(bench.seeds)}. Every criterion sees the same dense weights and the same {bench.batches} batches "
         "of 8 augmented training images, cuts to the same MACs (within 0.5 %, widths multiples of 8) with the allocation "
         f'of its source, and gets the same {bench.tune_epochs} epochs of fine-tuning. "As cut" is before anything '
