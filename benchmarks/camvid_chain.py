@@ -251,7 +251,7 @@ def _table(out: Path, seeds: int) -> str:
         f"## Pruning {RATIO:.0%} of the MACs",
         "",
         (
-            f"From the full-data networks, {TUNE_EPOCHS} epochs of fine-tuning at 2e-3, widths multiples of 8, compensated and with "
+            f"From the networks that were trained on all samples (`sirfp-ccs` from those with a CCS head), {TUNE_EPOCHS} epochs of fine-tuning at 2e-3, widths multiples of 8, compensated and with "
             "new batch-norm statistics where not called bare. The controls train the unpruned networks for the same extra epochs."
         ),
         "",

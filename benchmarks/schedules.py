@@ -130,7 +130,7 @@ def table(reports: Mapping[Job, PruneReport], longer: Sequence[float]) -> str:
     """Return the page."""
     seeds = sorted({job.seed for job in reports})
     lines = [
-        "# Schedules, sparsity and distillation\n",
+        "# Schedules, distillation, sparsity and losses\n",
         f"`python benchmarks/schedules.py --root .../camvid`: street_net on the dense networks of criteria.md, {len(seeds)} seeds, "
         f"{EPOCHS} epochs of training in all in every row, `prunekit prune --ratio R --lr {LR:g}` with the row's options. Validation "
         "mIoU, mean over seeds, smallest and largest in brackets. The last column is the mean difference to the first row, seed "
