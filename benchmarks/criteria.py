@@ -107,7 +107,7 @@ def main() -> None:
         args.out,
         seeds,
         args.data,
-        _subject(args),
+        subject(args.out, seeds[0]),
         args.epochs,
         args.tune_epochs,
         BATCHES,
@@ -122,16 +122,16 @@ def main() -> None:
     print(args.table.read_text())
 
 
-def _subject(args: argparse.Namespace) -> str:
+def subject(out: Path, seed: int) -> str:
     """Return the network and what it sees, as the dense run tells them."""
     from prunekit.modelfile import load_model
     from prunekit.run import RunDirectory
 
-    run = RunDirectory(args.out / f"train-{args.first_seed}")
+    run = RunDirectory(out / f"train-{seed}")
     data, parameters = run.recipe().data, load_model(run).segmenter.parameters()
     millions = sum(parameter.numel() for parameter in parameters) / 1e6
     shown = {"camvid": "CamVid"}.get(data.name, data.name)
-    name = args.model.rpartition(":")[2]
+    name = run.recipe().model.name.rpartition(":")[2]
     return f"{name} ({millions:.2f} M parameters) on {shown} at {data.height}x{data.width}"
 
 

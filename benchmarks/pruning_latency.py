@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from equal_macs import at_share_of_macs
 from torch_pruning_baseline import UniformL2
 from width_bound import least_time
 from width_frontier import most_macs
@@ -47,7 +48,6 @@ NETWORKS = {
 }
 SHARES = (0.5, 0.3, 0.25)
 CLASSES = 19
-BISECTIONS = 9
 BOUND_ALIGN = 8
 AT_EQUAL_MACS = "MACs, by latency"
 MOST_MACS = "most MACs"
@@ -239,16 +239,10 @@ class Bench:
         return self.table.network_ms(widths_of(network, self.table.layers))
 
     def _at_equal_macs(self, variant: Variant, share: float) -> dict[str, list[int]]:
-        """Bisect the latency that is asked for; of all plans on the way the one nearest to the share of the MACs."""
-        low, high = 0.5 * share, min(1.0, 2.0 * share)
-        found: list[tuple[float, dict[str, list[int]]]] = []
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            keep = self._allocate(variant, Target("latency", middle * self.table.dense_ms), self.table)
-            left = self.coupling.macs(keep) / self.coupling.macs()
-            found.append((abs(left - share), keep))
-            low, high = (middle, high) if left < share else (low, middle)
-        return min(found, key=lambda pair: pair[0])[1]
+        def choose(target_ms: float) -> dict[str, list[int]]:
+            return self._allocate(variant, Target("latency", target_ms), self.table)
+
+        return at_share_of_macs(self.coupling, self.table.dense_ms, share, choose)
 
     def _by_latency(self, variant: Variant, share: float) -> dict[str, Any]:
         target_ms = share * self.table.dense_ms
