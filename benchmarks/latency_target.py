@@ -16,7 +16,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import criteria
 import torch
@@ -24,7 +24,7 @@ from criteria_table import result_path
 from equal_macs import Keep, at_share_of_macs
 
 from prunekit.models.segmenter import Segmenter
-from prunekit.pruning.allocation import Target, allocate
+from prunekit.pruning.allocation import PolicyName, Target, allocate
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.latency_loop import meet_latency
 from prunekit.pruning.latency_table import LatencyTable
@@ -36,8 +36,9 @@ ROWS = {
     "dense": "dense",
     "uniform": "MACs, uniform",
     "macs": "MACs, cost",
-    "equal": "latency, cost: for as many MACs",
-    "latency": "latency, cost: the time of MACs, cost",
+    "cost": "latency for as many MACs, cost",
+    "balanced": "latency for as many MACs, balanced",
+    "latency": "latency of MACs, uniform, balanced",
 }
 TABLE = Path("docs/results/latency_target.md")
 
@@ -131,11 +132,15 @@ class Timing:
         keeps = {
             "uniform": self._allocated(Target("ratio", ratio), "uniform"),
             "macs": self._allocated(Target("ratio", ratio), "cost"),
-            "equal": at_share_of_macs(
-                self.coupling, self.table.dense_ms, 1 - ratio, lambda ms: self._by_latency(ms, self.table)
-            ),
+            "cost": self._at_equal_macs(ratio, "cost"),
+            "balanced": self._at_equal_macs(ratio, "balanced"),
         }
-        return {**keeps, "latency": self._as_fast_as(self.lab.cut(keeps["macs"], fold=True, norms=True))}
+        return {**keeps, "latency": self._as_fast_as(self.lab.cut(keeps["uniform"], fold=True, norms=True))}
+
+    def _at_equal_macs(self, ratio: float, policy: PolicyName) -> Keep:
+        return at_share_of_macs(
+            self.coupling, self.table.dense_ms, 1 - ratio, lambda ms: self._by_latency(ms, policy, self.table)
+        )
 
     def _as_fast_as(self, other: Segmenter) -> Keep:
         target_ms = self.meter.network_ms(other, self.shape)
@@ -145,17 +150,17 @@ class Timing:
             self.coupling,
             self.table,
             target_ms,
-            choose=lambda table: self._by_latency(target_ms, table),
+            choose=lambda table: self._by_latency(target_ms, "balanced", table),
             measure_ms=lambda network: self.meter.network_ms(
                 Segmenter(network, segmenter.num_classes, segmenter.stride), self.shape
             ),
         )
         return {name: list(kept) for name, kept in outcome.best.keep.items()}
 
-    def _by_latency(self, target_ms: float, table: LatencyTable) -> Keep:
-        return self._allocated(Target("latency", target_ms), "cost", table)
+    def _by_latency(self, target_ms: float, policy: PolicyName, table: LatencyTable) -> Keep:
+        return self._allocated(Target("latency", target_ms), policy, table)
 
-    def _allocated(self, target: Target, policy: Literal["uniform", "cost"], table: LatencyTable | None = None) -> Keep:
+    def _allocated(self, target: Target, policy: PolicyName, table: LatencyTable | None = None) -> Keep:
         return allocate(self.coupling, self.rankings, target, policy=policy, align=self.align, table=table).keep
 
     def _share(self, keep: Keep) -> float:

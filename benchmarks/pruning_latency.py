@@ -30,7 +30,7 @@ from width_frontier import most_macs
 from prunekit.errors import PruneError
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.zoo import build
-from prunekit.pruning.allocation import MacsCost, Target, allocate, padding_waste
+from prunekit.pruning.allocation import Target, allocate, padding_waste
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.ranking import Ranking
@@ -78,13 +78,13 @@ VARIANTS = (
     Variant("MACs", "uniform", 1),
     Variant("MACs", "uniform", 8),
     Variant("MACs", "uniform", 16),
-    Variant("MACs", "cost", 8),
+    Variant("MACs", "balanced", 8),
     Variant("latency", "uniform", 8),
-    Variant("latency", "cost", 8),
-    Variant("latency", "cost", 16),
+    Variant("latency", "balanced", 8),
+    Variant("latency", "balanced", 16),
     Variant("latency", MOST_MACS, 8),
-    Variant(AT_EQUAL_MACS, "cost", 8),
-    Variant(AT_EQUAL_MACS, "cost", 16),
+    Variant(AT_EQUAL_MACS, "balanced", 8),
+    Variant(AT_EQUAL_MACS, "balanced", 16),
     Variant(AT_EQUAL_MACS, MOST_MACS, 8),
 )
 
@@ -268,19 +268,8 @@ class Bench:
 
     @functools.cached_property
     def rankings(self) -> Mapping[str, Ranking]:
-        """Stand-ins, since random weights say nothing: the last units go first, at rising prices.
-
-        The first unit of a group costs nearly nothing, the last one what it saves in MACs, so that by MACs every group
-        loses about the same share; what a latency target does otherwise is then the machine's doing alone.
-        """
-        orders = {group.name: np.arange(group.width)[::-1] for group in self.coupling.free}
-        cost = MacsCost(self.coupling, orders)
-        dense = cost.total({})
-        rankings: dict[str, Ranking] = {}
-        for group in self.coupling.free:
-            saved = dense - cost.total({group.name: max(1, group.width - 1)})
-            rankings[group.name] = Ranking(orders[group.name], saved * np.arange(1, group.width + 1) / group.width)
-        return rankings
+        """Stand-ins, since random weights say nothing: the last units go first, and no policy here asks for prices."""
+        return {group.name: Ranking(np.arange(group.width)[::-1], np.ones(group.width)) for group in self.coupling.free}
 
     def cut(self, keep: Mapping[str, Sequence[int]]) -> Segmenter:
         """Return the pruned network."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from prunekit.errors import PruneError
+from prunekit.pruning.allocation.balance import even_prices
 from prunekit.pruning.allocation.costs import CostModel, LatencyCost, LayerTable, MacsCost, Orders, ParamsCost
 from prunekit.pruning.allocation.grid import FLOOR_SHARE, Grid
 from prunekit.pruning.allocation.ranked import Policy, by_cost, by_price, uniform
@@ -19,10 +20,13 @@ from prunekit.pruning.ids import IntArray
 if TYPE_CHECKING:
     from prunekit.pruning.criteria.ranking import Ranking, Rankings
 
-PolicyName = Literal["uniform", "global", "cost"]
+PolicyName = Literal["uniform", "global", "cost", "balanced"]
 
-POLICIES: Mapping[str, Policy] = {"uniform": uniform, "global": by_price, "cost": by_cost}
-"""The same share everywhere; one threshold on the price of a unit; one on its price per saved cost."""
+POLICIES: Mapping[str, Policy] = {"uniform": uniform, "global": by_price, "cost": by_cost, "balanced": by_cost}
+"""The same share everywhere; one threshold on the price of a unit; one on its price per saved cost; the same with the
+prices of even shares."""
+_PRICED = ("global", "cost")
+"""What compares the criterion's prices across groups."""
 
 _ATTEMPTS = 8
 
@@ -62,7 +66,8 @@ def allocate(
         rankings: the ranking of every free group; "global" and "cost" compare their prices across groups.
         target: what shall be left.
         policy: "uniform" takes the same share of every group, "global" what has the least price anywhere, "cost" what
-            has the least price for what it saves, of MACs, parameters or milliseconds as the target counts.
+            has the least price for what it saves, of MACs, parameters or milliseconds as the target counts, "balanced"
+            shares as equal as they can be for what they save; see `even_prices`.
         align: every layer keeps a multiple of this many channels of a group; a group that is no wider stays whole.
         floor: share of its units that each group keeps at least; one unit always stays.
         table: measured layers, for a latency target.
@@ -74,7 +79,8 @@ def allocate(
     """
     if policy not in POLICIES:
         raise PruneError(f"The allocation is one of {', '.join(POLICIES)}, got {policy}.")
-    _check_rankings(coupling, rankings, priced=policy != "uniform")
+    _check_rankings(coupling, rankings, priced=policy in _PRICED)
+    rankings = even_prices(coupling, rankings) if policy == "balanced" else rankings
     grid = Grid(coupling, align, floor)
     cost = cost_model(coupling, {name: ranking.order_U for name, ranking in rankings.items()}, target, table)
     # Kernels take several channels at once, so measured time jumps at widths between: aligned ones are tried as well.

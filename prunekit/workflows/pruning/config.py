@@ -29,7 +29,7 @@ class PruneConfig(Section):
     target_params: float | None = Field(None, gt=0, description="parameters that remain")
     target_latency_ms: float | None = Field(None, gt=0, description="latency that remains, by a measured table [ms]")
     criterion: str = Field("sirfp", description="which channels go; prunekit prune --list-criteria explains each")
-    allocation: Literal["auto", "uniform", "global", "cost"] = Field(
+    allocation: Literal["auto", "uniform", "global", "cost", "balanced"] = Field(
         "auto",
         description="channels each group loses; auto: as the criterion asks, cost for a latency if it can",
     )

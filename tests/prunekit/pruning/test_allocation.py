@@ -134,6 +134,44 @@ def test_the_cost_policy_is_optimal_where_all_can_be_tried(ratio: float, seed: i
         assert gone(rankings, found.widths) == pytest.approx(min(prices))
 
 
+def unevenness(coupling: Coupling, widths: dict[str, int]) -> float:
+    """What the balanced policy minimises: rising prices of the MACs that a first unit saves, by the analysis alone."""
+    total = 0.0
+    for group in coupling.free:
+        saved = coupling.macs() - coupling.macs({group.name: list(range(group.width - 1))})
+        removed = group.width - widths[group.name]
+        total += saved * removed * (removed + 1) / 2 / group.width
+    return total
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(["ratio", "latency"]), st.floats(0.3, 0.8), seeds)
+def test_the_balanced_policy_is_the_evenest_where_all_can_be_tried(kind: str, share: float, seed: int) -> None:
+    coupling = small()
+    rankings, table = drawn_rankings(coupling, seed), Staircase(coupling)
+    orders = {name: ranking.order_U for name, ranking in rankings.items()}
+    dense = cost_model(coupling, orders, Target("latency", 1.0), table).total({})
+    target = Target("ratio", share) if kind == "ratio" else Target("latency", share * dense)
+    cost = cost_model(coupling, orders, target, table)
+    slack = 0.005 * cost.total({})
+    wanted = target.wanted(cost.total({}))
+    reachable = [
+        unevenness(coupling, widths)
+        for widths in every_allocation(coupling, 4)
+        if -slack <= cost.total(widths) - wanted <= 0.2 * slack
+    ]
+    if reachable:
+        found = allocate(coupling, rankings, target, policy="balanced", align=4, table=table)
+        assert unevenness(coupling, found.widths) == pytest.approx(min(reachable))
+
+
+def test_by_macs_the_balanced_policy_takes_nearly_equal_shares() -> None:
+    coupling = large()
+    found = allocate(coupling, drawn_rankings(coupling, 0), Target("ratio", 0.5), policy="balanced", align=1)
+    shares = [found.widths[group.name] / group.width for group in coupling.free]
+    assert max(shares) - min(shares) <= 0.1
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from([0.3, 0.5, 0.7]), st.sampled_from([1, 4]), st.sampled_from(["macs", "params"]), seeds)
 def test_the_cost_policy_gives_away_least_of_all_policies(ratio: float, align: int, kind: str, seed: int) -> None:
@@ -195,16 +233,24 @@ def test_the_unit_of_the_prices_does_not_matter(policy: str) -> None:
     assert first.keep == second.keep
 
 
-@pytest.mark.parametrize("align", [1, 4])
-@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8])
-def test_uniform_keeps_the_same_share_of_every_group_whatever_the_prices(align: int, ratio: float) -> None:
+@pytest.mark.parametrize("policy", ["uniform", "balanced"])
+def test_even_shares_know_no_prices(policy: str) -> None:
     coupling = large()
-    rankings = drawn_rankings(coupling, 0)
+    rankings, target = drawn_rankings(coupling, 0), Target("ratio", 0.5)
     priceless = {
         name: Ranking(ranking.order_U, np.full(len(ranking.order_U), np.nan)) for name, ranking in rankings.items()
     }
-    found = allocate(coupling, priceless, Target("ratio", ratio), policy="uniform", align=align)
-    assert found.keep == allocate(coupling, rankings, Target("ratio", ratio), policy="uniform", align=align).keep
+    assert (
+        allocate(coupling, priceless, target, policy=policy, align=4).keep
+        == allocate(coupling, rankings, target, policy=policy, align=4).keep
+    )
+
+
+@pytest.mark.parametrize("align", [1, 4])
+@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8])
+def test_uniform_keeps_the_same_share_of_every_group(align: int, ratio: float) -> None:
+    coupling = large()
+    found = allocate(coupling, drawn_rankings(coupling, 0), Target("ratio", ratio), policy="uniform", align=align)
     shares = [found.widths[group.name] / group.width for group in coupling.free]
     assert max(shares) - min(shares) <= 2.5 * align / 40  # 40 units: the narrowest group
 
@@ -322,7 +368,7 @@ def test_rankings_that_do_not_fit_are_refused(change: dict[str, Ranking | None],
 
 @pytest.mark.parametrize(
     ("settings_given", "message"),
-    [({"policy": "best"}, "uniform, global, cost"), ({"align": 0}, "alignment"), ({"floor": 1.5}, "floor")],
+    [({"policy": "best"}, "uniform, global, cost, balanced"), ({"align": 0}, "alignment"), ({"floor": 1.5}, "floor")],
 )
 def test_settings_out_of_range_are_refused(settings_given: dict[str, object], message: str) -> None:
     with pytest.raises(PruneError, match=message):
