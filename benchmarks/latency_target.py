@@ -36,9 +36,8 @@ ROWS = {
     "dense": "dense",
     "uniform": "MACs, uniform",
     "macs": "MACs, cost",
-    "cost": "latency for as many MACs, cost",
     "balanced": "latency for as many MACs, balanced",
-    "latency": "latency of MACs, uniform, balanced",
+    "latency": "latency of MACs, uniform: cost",
 }
 TABLE = Path("docs/results/latency_target.md")
 
@@ -132,15 +131,11 @@ class Timing:
         keeps = {
             "uniform": self._allocated(Target("ratio", ratio), "uniform"),
             "macs": self._allocated(Target("ratio", ratio), "cost"),
-            "cost": self._at_equal_macs(ratio, "cost"),
-            "balanced": self._at_equal_macs(ratio, "balanced"),
+            "balanced": at_share_of_macs(
+                self.coupling, self.table.dense_ms, 1 - ratio, lambda ms: self._by_latency(ms, "balanced", self.table)
+            ),
         }
         return {**keeps, "latency": self._as_fast_as(self.lab.cut(keeps["uniform"], fold=True, norms=True))}
-
-    def _at_equal_macs(self, ratio: float, policy: PolicyName) -> Keep:
-        return at_share_of_macs(
-            self.coupling, self.table.dense_ms, 1 - ratio, lambda ms: self._by_latency(ms, policy, self.table)
-        )
 
     def _as_fast_as(self, other: Segmenter) -> Keep:
         target_ms = self.meter.network_ms(other, self.shape)
@@ -150,7 +145,7 @@ class Timing:
             self.coupling,
             self.table,
             target_ms,
-            choose=lambda table: self._by_latency(target_ms, "balanced", table),
+            choose=lambda table: self._by_latency(target_ms, "cost", table),
             measure_ms=lambda network: self.meter.network_ms(
                 Segmenter(network, segmenter.num_classes, segmenter.stride), self.shape
             ),

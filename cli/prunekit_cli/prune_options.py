@@ -49,9 +49,10 @@ ListCriteria = Annotated[bool, typer.Option("--list-criteria", help="Say what ea
 Allocation = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|uniform|global|cost",
+        metavar="auto|uniform|global|cost|balanced",
         help="What each group loses: the same share; what has the lowest score anywhere; what has the lowest score "
-        "for what it saves. auto is what the criterion asks for, or cost for a latency where it allows that.",
+        "for what it saves; shares as even as the target allows. auto is what the criterion asks for, or cost for a "
+        "latency where it allows that.",
         show_default="auto",
     ),
 ]
