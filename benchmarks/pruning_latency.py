@@ -287,7 +287,7 @@ def report(state: State, networks: Sequence[str], size: tuple[int, int]) -> str:
         "Dense and pruned networks took turns in one run a block; median latency, 90th percentile in brackets.",
         "Efficiency = speed-up x share of MACs kept. MAC targets keep a share of the MACs, latency targets the same share of the",
         "dense latency, corrected by measuring; targets in MACs by latency are latencies asked of the table alone, chosen so that",
-        "they leave the share of the MACs. Padding: MACs that kernels of 16 channels spend for nothing, of the dense MACs.",
+        "they leave the share of the MACs. Balanced: shares as even as the target allows. Padding: MACs that kernels of 16 channels spend for nothing, of the dense MACs.",
         "Most MACs: the widths with the most MACs for that time, whatever those are worth to the network; a search by the table",
         "alone; the proof (width_bound.py) says how near that is to the best there can be. Torch-Pruning: 1.6.1, the same share of",
         "the channels of every layer by L2 norm, heads ignored, counts rounded to multiples of `align`.\n",
