@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--crop", default=CROP, help="of what is trained on, HxW (camvid)")
     parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS), help="of the MACs that go")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--no-scratch", action="store_true", help="do not train sirfp's shape from random weights")
     parser.add_argument("--only", nargs="*", help="these criteria only")
     parser.add_argument("--table", type=Path, default=Path("docs/results/criteria.md"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -97,7 +98,7 @@ def main() -> None:
         [f"train|{seed}" for seed in seeds],
         [f"longer|{seed}" for seed in seeds],
         [f"prune|{name}|{seed}" for name in names for seed in seeds],
-        [f"scratch|{seed}" for seed in seeds] if "sirfp" in names else [],
+        [f"scratch|{seed}" for seed in seeds] if "sirfp" in names and not args.no_scratch else [],
     ]
     for stage in stages:
         with ThreadPoolExecutor(args.jobs) as pool:
@@ -143,6 +144,7 @@ def _options(args: argparse.Namespace) -> str:
     shown += [f"--ratios {' '.join(map(str, args.ratios))}"] if tuple(args.ratios) != RATIOS else []
     shown += [f"--first-seed {args.first_seed}"] if args.first_seed else []
     shown += [f"--seeds {args.seeds}"] if args.seeds != 3 else []
+    shown += ["--no-scratch"] if args.no_scratch else []
     shown += [f"--only {shlex.join(args.only)}"] if args.only else []
     shown += [f"--table {args.table}"] if args.table.name != "criteria.md" else []
     return "".join(f" {option}" for option in shown)
