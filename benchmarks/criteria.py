@@ -204,13 +204,14 @@ def _recipe(seed: int, args: argparse.Namespace) -> Any:
     train |= {"checkpoint_every": 5, "device": args.device}
     data: dict[str, Any] = {"name": "shapes", "height": 64, "width": 96, "train_images": 64, "val_images": 32}
     if args.data == "camvid":
-        (height, width), (crop_height, crop_width) = _pixels(args.size), _pixels(args.crop)
+        (height, width), (crop_height, crop_width) = pixels(args.size), pixels(args.crop)
         data = {"name": "camvid", "root": args.root, "height": height, "width": width}
         data |= {"crop_height": crop_height, "crop_width": crop_width}
     return parse_recipe({"data": data, "model": {"name": args.model}, "train": train})
 
 
-def _pixels(size: str) -> tuple[int, int]:
+def pixels(size: str) -> tuple[int, int]:
+    """Return height and width of "HxW"."""
     height, width = map(int, size.split("x"))
     return height, width
 
@@ -252,7 +253,7 @@ class Lab:
         """Train the dense network on, exactly as a pruned one is fine-tuned."""
         return {"miou_after": self.tuned(self.segmenter, self.loaded.card)}
 
-    def prune(self, name: str, ratios: Sequence[float] = RATIOS) -> dict[str, Any]:
+    def prune(self, name: str, ratios: Sequence[float]) -> dict[str, Any]:
         """Rank once; at every ratio cut, compensate and train on."""
         row = variant(name)
         started_s = time.process_time()

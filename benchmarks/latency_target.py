@@ -62,11 +62,7 @@ def main() -> None:
         write_json(_tuned_path(args.job, args), tuned(row, float(ratio), int(seed), args))
         return
     for seed in range(args.seeds):
-        for ratio in args.ratios:
-            path = _timed_path(ratio, seed, args)
-            if not path.exists():
-                write_json(path, Timing(seed, args).measured(ratio))
-                print(f"{time.strftime('%H:%M:%S')} {path.stem}", file=sys.stderr, flush=True)
+        _time_missing(seed, args)
     rows = [row for row in ROWS if row != "dense"]
     jobs = [f"{row}|{ratio}|{seed}" for seed in range(args.seeds) for ratio in args.ratios for row in rows]
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -75,6 +71,17 @@ def main() -> None:
     args.table.parent.mkdir(parents=True, exist_ok=True)
     args.table.write_text(text)
     print(text)
+
+
+def _time_missing(seed: int, args: argparse.Namespace) -> None:
+    paths = {ratio: _timed_path(ratio, seed, args) for ratio in args.ratios}
+    missing = {ratio: path for ratio, path in paths.items() if not path.exists()}
+    if not missing:
+        return
+    timing = Timing(seed, args)
+    for ratio, path in missing.items():
+        write_json(path, timing.measured(ratio))
+        print(f"{time.strftime('%H:%M:%S')} {path.stem}", file=sys.stderr, flush=True)
 
 
 def _timed_path(ratio: float, seed: int, args: argparse.Namespace) -> Path:
@@ -103,8 +110,7 @@ class Timing:
 
     def __init__(self, seed: int, args: argparse.Namespace) -> None:
         self.lab, self.align = criteria.Lab(seed, args), args.align
-        height, width = map(int, args.size.split("x"))
-        self.shape: Shape = (1, 3, height, width)
+        self.shape: Shape = (1, 3, *criteria.pixels(args.size))
         # The cost in MACs is that of the image that is timed; names and widths are those of the lab's coupling.
         self.coupling = analyse(self.lab.segmenter.network, (torch.zeros(self.shape),))
         self.meter: LatencyMeter = open_meter("ort", threads=1)
