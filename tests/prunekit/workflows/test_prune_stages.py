@@ -211,7 +211,12 @@ class Meter:
 
 @pytest.mark.parametrize(
     ("criterion", "allocation", "expected"),
-    [("sirfp", "auto", "cost"), ("sirfp", "uniform", "uniform"), ("l2", "auto", "uniform")],
+    [
+        ("sirfp", "auto", "cost"),
+        ("sirfp", "uniform", "uniform"),
+        ("l2", "balanced", "balanced"),
+        ("l2", "auto", "uniform"),
+    ],
 )
 def test_comparable_prices_are_set_against_the_time_saved(
     source, new_run, config, criterion: str, allocation: str, expected: str
