@@ -1,7 +1,8 @@
 """Prices of even shares: what a group loses costs more the more of it is gone, and as many MACs as it stands for.
 
 Minimising them is weighted least squares on the shares that go, with MACs for weights. Where the target counts MACs,
-that makes equal shares; where it counts milliseconds, layers give more the longer they take for their MACs.
+that makes nearly equal shares; where it counts milliseconds, layers give more the longer they take for their MACs.
+prunekit's own rule, no paper's.
 """
 
 from dataclasses import replace
