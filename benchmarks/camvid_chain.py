@@ -31,10 +31,10 @@ TRAININGS = {
 _BARE = {"compensate": "none", "bn_batches": 0}
 # name -> (training it starts from, settings that are not the defaults); criteria.py compares all criteria
 PRUNINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sirfp": ("full", {"criterion": "sirfp"}),
+    "sirfp": ("full", {"criterion": "sirfp", "allocation": "uniform"}),
     "random": ("full", {"criterion": "random"}),
     "l2-bare": ("full", {"criterion": "l2", **_BARE}),
-    "sirfp-ccs": ("ccs", {"criterion": "sirfp"}),
+    "sirfp-ccs": ("ccs", {"criterion": "sirfp", "allocation": "uniform"}),
 }
 LONGER = ("full", "ccs")
 
@@ -251,7 +251,7 @@ def _table(out: Path, seeds: int) -> str:
         f"## Pruning {RATIO:.0%} of the MACs",
         "",
         (
-            f"From the networks that were trained on all samples (`sirfp-ccs` from those with a CCS head), {TUNE_EPOCHS} epochs of fine-tuning at 2e-3, widths multiples of 8, compensated and with "
+            f"From the networks that were trained on all samples (`sirfp-ccs` from those with a CCS head), in equal shares of every group, {TUNE_EPOCHS} epochs of fine-tuning at 2e-3, widths multiples of 8, compensated and with "
             "new batch-norm statistics where not called bare. The controls train the unpruned networks for the same extra epochs."
         ),
         "",

@@ -4,7 +4,7 @@ r"""Criteria against each other: equal dense weights, MACs, statistics, compensa
 
 trains the dense networks, then for each criterion and seed prunes them and trains on, and writes
 docs/results/criteria.md with its figure. Each job is a process of its own on one CPU thread, `--jobs` at a time;
-finished ones are kept, so it can be interrupted. `--data shapes --epochs 2 --tune-epochs 1` is the size for a test. Any
+finished ones are kept, so it can be interrupted, and further `--ratios` cost no more than themselves. `--data shapes --epochs 2 --tune-epochs 1` is the size for a test. Any
 network of the zoo goes in place of street_net, on a GPU where there is one:
 
     python benchmarks/criteria.py --root .../camvid --out runs/deeplab --model torchvision:deeplabv3_resnet50 \
@@ -50,11 +50,11 @@ class Variant:
 
 
 ABLATIONS: Mapping[str, Variant] = {
+    "sirfp, uniform": Variant("sirfp", allocation="uniform"),
     "sirfp, global threshold": Variant("sirfp", allocation="global"),
-    "sirfp, cost": Variant("sirfp", allocation="cost"),
-    "sirfp, cost, nothing compensated": Variant("sirfp", allocation="cost", fold=False, norms=False),
-    "sirfp, cost, folded only": Variant("sirfp", allocation="cost", norms=False),
-    "sirfp, cost, norms only": Variant("sirfp", allocation="cost", fold=False),
+    "sirfp, nothing compensated": Variant("sirfp", fold=False, norms=False),
+    "sirfp, folded only": Variant("sirfp", norms=False),
+    "sirfp, norms only": Variant("sirfp", fold=False),
     "sirfp-clique, measured at the producers": Variant("sirfp-clique", at="output"),
     "sirfp-clique, nothing compensated": Variant("sirfp-clique", fold=False, norms=False),
     "obspa, cost": Variant("obspa", allocation="cost"),
@@ -163,7 +163,7 @@ def _names(only: list[str] | None) -> list[str]:
 
 
 def _spawn(job: str, args: argparse.Namespace) -> None:
-    if result_path(args.out, job).exists():
+    if _is_done(job, args):
         return
     command = [sys.executable, __file__, "--data", args.data, "--root", args.root, "--out", str(args.out)]
     command += ["--epochs", str(args.epochs), "--tune-epochs", str(args.tune_epochs), "--job", job]
@@ -173,6 +173,21 @@ def _spawn(job: str, args: argparse.Namespace) -> None:
     done = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     note = "" if done.returncode == 0 else f" FAILED ({done.returncode})"
     print(f"{job}: {time.monotonic() - started_s:.0f} s{note}", file=sys.stderr, flush=True)
+
+
+def _found(job: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what an earlier run found, if any."""
+    path = result_path(args.out, job)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _is_done(job: str, args: argparse.Namespace) -> bool:
+    found = _found(job, args)
+    return bool(found) and ("refused" in found or not job.startswith("prune|") or not _missing(found, args.ratios))
+
+
+def _missing(found: Mapping[str, Any], ratios: Sequence[float]) -> list[float]:
+    return [ratio for ratio in ratios if str(ratio) not in found.get("ratios", {})]
 
 
 def _run_job(args: argparse.Namespace) -> None:
@@ -189,7 +204,9 @@ def _run_job(args: argparse.Namespace) -> None:
         elif kind == "scratch":
             result = Lab(int(rest[0]), args).scratch(str(args.ratios[0]))
         else:
-            result = Lab(int(rest[1]), args).prune(rest[0], args.ratios)
+            found = _found(args.job, args)
+            result = Lab(int(rest[1]), args).prune(rest[0], _missing(found, args.ratios))
+            result["ratios"] = {**found.get("ratios", {}), **result["ratios"]}
     except PrunekitError as error:
         result = {"refused": str(error)}  # a criterion may refuse a network; the table says so
     path = result_path(args.out, args.job)

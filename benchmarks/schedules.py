@@ -95,6 +95,8 @@ def _command(job: Job, args: argparse.Namespace) -> list[str]:
     place = job.place(args.out)
     shutil.rmtree(place, ignore_errors=True)  # interrupted: seconds of work
     options = ["--ratio", f"{job.ratio:g}", *job.row.split(), "--lr", f"{LR:g}", "--seed", f"{job.seed}"]
+    # sirfp in equal shares, which suits this network's half and quarter (docs/results/allocation.md).
+    options += [] if "--criterion" in job.row else ["--allocation", "uniform"]
     source = args.out / f"train-{job.seed}"
     settings = ["--set", f"data.root={args.root}", "--out", str(place)]
     start = "from prunekit_cli.main import main; main()"
@@ -132,7 +134,7 @@ def table(reports: Mapping[Job, PruneReport], longer: Sequence[float]) -> str:
     lines = [
         "# Schedules, distillation, sparsity and losses\n",
         f"`python benchmarks/schedules.py --root .../camvid`: street_net on the dense networks of criteria.md, {len(seeds)} seeds, "
-        f"{EPOCHS} epochs of training in all in every row, `prunekit prune --ratio R --lr {LR:g}` with the row's options. Validation "
+        f"{EPOCHS} epochs of training in all in every row, `prunekit prune --ratio R --lr {LR:g}` with the row's options, and `--allocation uniform` where no criterion is named. Validation "
         "mIoU, mean over seeds, smallest and largest in brackets. The last column is the mean difference to the first row, seed "
         "by seed, and on how many seeds it is above.\n",
         f"Unpruned, with the same {EPOCHS} epochs: {_spread(longer)}.\n",

@@ -157,6 +157,7 @@ def _show_stages(report: "PruneReport") -> None:
         (
             str(stage.number),
             formats.percent(stage.share),
+            stage.allocation,
             f"{_cost(report, stage.cost_predicted)} of {_cost(report, stage.cost_wanted)}",
             "-" if stage.latency_measured_ms is None else formats.milliseconds(stage.latency_measured_ms),
             formats.score(stage.miou_pruned),
@@ -164,7 +165,7 @@ def _show_stages(report: "PruneReport") -> None:
         )
         for stage in report.stages
     ]
-    columns = ("stage", "to remove", "cost of target", "measured", "mIoU as cut", "fine-tuned")
+    columns = ("stage", "to remove", "shared out", "cost of target", "measured", "mIoU as cut", "fine-tuned")
     output.show(Table("Stages", columns, rows))
 
 

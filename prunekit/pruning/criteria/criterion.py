@@ -34,7 +34,7 @@ class Criterion(Protocol):
 
     @property
     def allocation(self) -> Allocation:
-        """What the criterion's source does; prices can be compared across groups where it is "global"."""
+        """What the criterion's source does; prices can be compared across groups where it is "global" or "cost"."""
         ...
 
     @property
@@ -79,8 +79,6 @@ class Ranked:
     allocation: Allocation
     needs: frozenset[Need]
     rankings: Callable[[Evidence], dict[str, Ranking]]
-    comparable: bool = False
-    """Prices mean the same in every group, whatever `allocation` is."""
 
     def rank(self, evidence: Evidence) -> dict[str, Ranking]:
         """Rank the units of every free group."""

@@ -28,10 +28,9 @@ _CRITERIA: tuple[Criterion, ...] = (
     Ranked(
         "sirfp",
         "what the loss loses once the kept channels stand in (prunekit's own)",
-        "uniform",
+        "cost",
         GRADIENTS,
         sirfp.sirfp_rankings,
-        comparable=True,
     ),
     Ranked("sirfp-clique", "greedy clique on cosines (after SIRFP, 2025)", "uniform", DATA, sirfp.clique_rankings),
     Ranked(

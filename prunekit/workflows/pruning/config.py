@@ -31,7 +31,7 @@ class PruneConfig(Section):
     criterion: str = Field("sirfp", description="which channels go; prunekit prune --list-criteria explains each")
     allocation: Literal["auto", "uniform", "global", "cost", "balanced"] = Field(
         "auto",
-        description="channels each group loses; auto: as the criterion asks, cost for a latency if it can",
+        description="channels each group loses; auto: as the criterion asks",
     )
     align: int = Field(8, ge=1, description="channel counts are kept multiples of this")
     schedule: Literal["one-shot", "iterative", "gradual"] = Field(

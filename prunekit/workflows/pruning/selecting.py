@@ -90,14 +90,8 @@ def check_reachable(now: Analysed, job: Job) -> None:
 
 
 def _policy(job: Job) -> PolicyName | Literal["paper"]:
-    """Return how the cut is shared out: as asked, or as the criterion wants it.
-
-    Even shares waste a latency target, since layers of equal MACs differ in time (docs/results/pruning_latency.md).
-    """
-    if job.config.allocation != "auto":
-        return job.config.allocation
-    comparable = getattr(job.criterion, "comparable", False)
-    return "cost" if comparable and job.config.target_kind == "latency" else job.criterion.allocation
+    """Return how the cut is shared out: as asked, or as the criterion wants it."""
+    return job.criterion.allocation if job.config.allocation == "auto" else job.config.allocation
 
 
 def goal_of(job: Job, share: float, cost_source: float, cost_now: float) -> Goal:

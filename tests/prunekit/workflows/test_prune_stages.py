@@ -218,7 +218,7 @@ class Meter:
         ("l2", "auto", "uniform"),
     ],
 )
-def test_comparable_prices_are_set_against_the_time_saved(
+def test_a_latency_is_shared_out_as_asked_or_as_the_criterion_wants(
     source, new_run, config, criterion: str, allocation: str, expected: str
 ) -> None:
     meter = Meter()
