@@ -1,5 +1,6 @@
-"""The benchmark of criteria runs at a size for tests, criteria of one's own included."""
+"""The benchmark of criteria runs at a size for tests, picks up where it was, and the page of allocations reads it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,17 +9,21 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SMALL = ("--data", "shapes", "--epochs", "1", "--tune-epochs", "1", "--seeds", "1", "--jobs", "2")
+
+
+def printed(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow
 def test_criteria_are_compared_and_drawn(tmp_path: Path) -> None:
-    table = tmp_path / "criteria.md"
-    small = ("--data", "shapes", "--epochs", "1", "--tune-epochs", "1", "--seeds", "1", "--jobs", "2")
-    command = [sys.executable, str(ROOT / "benchmarks" / "criteria.py"), *small, "--only", "sirfp", "random"]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "runs"), "--table", str(table)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    table, out = tmp_path / "criteria.md", tmp_path / "runs"
+    places = ("--out", str(out), "--table", str(table))
+    printed("criteria.py", *SMALL, *places, "--only", "sirfp", "random")
     text = table.read_text()
     assert "## 50% of the MACs gone" in text
     assert "from random weights" in text
@@ -26,3 +31,17 @@ def test_criteria_are_compared_and_drawn(tmp_path: Path) -> None:
     assert sorted(rows) == ["random", "random", "random", "sirfp", "sirfp"], "each ratio, and one difference"
     texts = [element.text for element in ElementTree.parse(table.with_suffix(".svg")).iter() if element.text]
     assert {"sirfp", "random", "50%"} <= {text.strip() for text in texts}
+
+    # Another ratio and another row: what is there stays as it is.
+    result = out / "results" / "prune-sirfp-0.json"
+    before = json.loads(result.read_text())["ratios"]
+    more = ("--ratios", "0.5", "0.6", "--no-scratch")
+    printed("criteria.py", *SMALL, *places, *more, "--only", "sirfp", "sirfp, uniform")
+    after = json.loads(result.read_text())["ratios"]
+    assert after.keys() == {"0.5", "0.6", "0.75"}
+    assert {ratio: after[ratio] for ratio in before} == before
+    assert "## 60% of the MACs gone" in table.read_text()
+
+    lines = printed("allocation_table.py", str(out)).splitlines()
+    rows = [line.split(" | ")[1] for line in lines if line.startswith("| street_net ")]
+    assert rows == ["50%", "60%"] * 2, "what was cut both ways, after and before training"
