@@ -6,6 +6,8 @@ chosen greedily. What differs:
 * measured at the consumers' inputs, so after activation and residual sum, on sampled places;
 * not pair by pair (the clique) but against all that stays: what no linear combination of the kept channels explains
   is what is lost once compensation has done its part (`prunekit.pruning.elimination`);
+* where a product of features reads the channels too (attention, a CCS head), what goes there counts in full: nothing is
+  folded into a product, so nothing stands in;
 * weighed by the consumers' weights and by the covariance of the loss gradient at their outputs, the Kronecker-factored
   Gauss-Newton of K-FAC (Martens and Grosse 2015), so that prices compare across layers: all are parts of one loss.
 
@@ -85,7 +87,46 @@ def _consumers(evidence: Evidence, group: Group, gradients: dict[str, Tensor] | 
             found.append(Consumer(moment_UU, influence_UU))
         else:
             found[same] = Consumer(moment_UU, found[same].influence_UU + influence_UU)
-    return found
+    return [*found, *_products(evidence, group, gradients or {})]
+
+
+def _products(evidence: Evidence, group: Group, gradients: dict[str, Tensor]) -> list[Consumer]:
+    """Return what the products of features that read a group add: the second moments without their mixed terms.
+
+    So no channel stands in for another. The gradient is that of a tensor that a layer reads, less what came back
+    through that layer. Where other layers read the same tensor it holds theirs too: an upper estimate.
+    """
+    if not _multiplied(evidence, group):
+        return []
+    return [
+        Consumer(torch.diag(one.moment_UU.diagonal() / one.places), _over_units(one, gradients[_read_by(one.layer)]))
+        for one in _read(evidence, group)
+        if _read_by(one.layer) in gradients
+    ]
+
+
+def _multiplied(evidence: Evidence, group: Group) -> bool:
+    """Tell whether arithmetic without weights of its own costs MACs by the group: a product of features."""
+
+    def has_weights(layer: str) -> bool:
+        return any(True for _ in evidence.network.get_submodule(layer).parameters(recurse=False))
+
+    costs = [cost for cost in evidence.coupling.costs if not has_weights(cost.layer)]
+    return any(np.isin(labels, group.units).any() for cost in costs for labels in cost.dims)
+
+
+def _over_units(moments: Moments, covariance_CC: Tensor) -> Tensor:
+    """Return a covariance over channels as one over the group's units, summed over the channels of a unit."""
+    influence_UU = torch.zeros(2 * moments.moment_UU.shape[:1], dtype=torch.float64)
+    for index_U in moments.index_MU:
+        has = (index_U >= 0).nonzero().flatten()
+        influence_UU[has[:, None], has] += covariance_CC[index_U[has]][:, index_U[has]]
+    return influence_UU
+
+
+def _read_by(layer: str) -> str:
+    """Name the tensor that a layer reads, beside the names of layers for what they make."""
+    return f"{layer} (input)"
 
 
 def _read(evidence: Evidence, group: Group) -> list[Moments]:
@@ -143,16 +184,20 @@ def _outputs(layer: nn.Module) -> int:
 def _output_gradients(evidence: Evidence) -> dict[str, Tensor]:
     """Return, by layer, the covariance of the loss gradient at its outputs: the sum over places, mean over images.
 
+    By `_read_by` of the layer that at its input, of what products of features send back there.
+
     Raises:
         PruneError: a gradient is not finite.
     """
     groups = [group for group in evidence.coupling.free if evidence.coupling.runs(group)]
     layers = {one.layer for group in groups for one in _read(evidence, group)}
+    multiplied = [group for group in groups if _multiplied(evidence, group)]
+    beside = {one.layer for group in multiplied for one in _read(evidence, group) if one.at == "input"}
     sums: dict[str, Tensor] = {}
     of_batch: dict[str, Tensor] = {}
     images = 0
     generator = torch.Generator().manual_seed(evidence.seed)
-    with _listening(evidence.network, layers, of_batch, generator):
+    with _listening(evidence.network, layers, beside, of_batch, generator):
         for batch in evidence.gradients():
             count = len(batch.images_B3HW)
             images += count
@@ -171,19 +216,28 @@ def _output_gradients(evidence: Evidence) -> dict[str, Tensor]:
 
 @contextmanager
 def _listening(
-    network: nn.Module, layers: set[str], sums: dict[str, Tensor], generator: torch.Generator
+    network: nn.Module, layers: set[str], beside: set[str], sums: dict[str, Tensor], generator: torch.Generator
 ) -> Generator[None]:
-    """Add up the sum of g g^T at each layer's outputs while it is open; g belongs to the loss of the batch."""
+    """Add up the sum of g g^T at each layer's outputs while it is open; g belongs to the loss of the batch.
+
+    At the inputs of the layers in `beside` too, without what comes back through the layer itself.
+    """
 
     def listen(layer: str, channel_dim: int) -> torch.utils.hooks.RemovableHandle:
-        def received(gradient: Tensor) -> None:
+        def add(name: str, gradient: Tensor) -> None:
             covariance = _covariance(gradient, channel_dim, generator)
-            sums[layer] = sums[layer] + covariance if layer in sums else covariance
+            sums[name] = sums[name] + covariance if name in sums else covariance
 
-        def called(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            del args
-            if output.requires_grad:
-                output.register_hook(received)
+        def called(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            if not output.requires_grad:
+                return
+            at_output: list[Tensor] = []
+            output.register_hook(at_output.append)
+            output.register_hook(lambda gradient: add(layer, gradient))
+            if layer in beside and args and args[0].requires_grad:
+                args[0].register_hook(
+                    lambda gradient: add(_read_by(layer), gradient - _sent_back(module, args[0], at_output))
+                )
 
         return network.get_submodule(layer).register_forward_hook(called)
 
@@ -195,6 +249,14 @@ def _listening(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _sent_back(layer: nn.Module, read: Tensor, at_output: list[Tensor]) -> Tensor:
+    """Return the gradient that a layer sends back to what it read, for those at its output; nothing for none."""
+    with torch.enable_grad():
+        again = read.detach().requires_grad_()
+        made = layer.forward(again)
+        return torch.autograd.grad(made, again, at_output[0])[0] if at_output else torch.zeros_like(read)
 
 
 def _covariance(gradient: Tensor, channel_dim: int, generator: torch.Generator) -> Tensor:

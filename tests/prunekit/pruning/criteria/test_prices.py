@@ -219,6 +219,32 @@ def test_adaptation_that_does_nothing_yet_costs_nothing(evidence_for: Make) -> N
     torch.testing.assert_close(prices(adapted), prices(plain), rtol=1e-3, atol=1e-12)
 
 
+class Similarity(nn.Module):
+    """A classifier that reads all channels alike, and a product with scene vectors in which one of them weighs most."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.make, self.coarse, self.centre = nn.Conv2d(3, 8, 1), nn.Conv2d(8, CLASSES, 1), nn.Linear(8, CLASSES * 8)
+        with torch.no_grad():
+            rows_KD8 = self.centre.weight.view(CLASSES, 8, 8)
+            rows_KD8[:, 5] *= scale
+            rows_KD8[:, :5] *= 0
+            rows_KD8[:, 6:] *= 0
+            self.centre.bias.zero_()
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.make(images))
+        centres_BKD = self.centre(x.mean((2, 3))).unflatten(1, (CLASSES, -1))
+        return self.coarse(x) + torch.bmm(centres_BKD, x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+def test_a_channel_that_a_product_reads_costs_what_it_does_there(evidence_for: Make) -> None:
+    strong, weak = prices(evidence_for(Similarity(20.0))), prices(evidence_for(Similarity(0.0)))
+    assert int(strong.argmax()) == 5
+    assert strong[5] > 10 * weak[5]
+
+
 @pytest.mark.parametrize("criterion", ["sirfp", "sirfp-unweighted", "sirfp-clique", "obspa"])
 def test_what_is_not_finite_is_refused(evidence_for: Make, criterion: str) -> None:
     network = Net(conv(1))
