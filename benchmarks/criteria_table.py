@@ -37,6 +37,12 @@ class Bench:
         found = {name: self.rows(f"prune|{name}") for name in names}
         return {name: rows for name, rows in found.items() if not any("refused" in row for row in rows)}
 
+    def scratch(self, ratio: str) -> list[float]:
+        """Return mIoU of `sirfp`'s shape trained from random weights, for the seeds and the ratio that it was done for."""
+        paths = [result_path(self.out, f"scratch|{seed}") for seed in self.seeds]
+        rows = [json.loads(path.read_text())["ratios"] for path in paths if path.exists()]
+        return [row[ratio]["miou_after"] for row in rows if ratio in row]
+
     def refused(self, names: Sequence[str]) -> dict[str, str]:
         """Return why rows could not prune this network."""
         found = {name: self.rows(f"prune|{name}") for name in names}
@@ -108,16 +114,14 @@ def _ratio_table(ratio: str, kept: Mapping[str, list[Row]], policies: Mapping[st
         cells += [f"{_mean([row[key] for row in cut]):.3f}" for key in ("macs", "params")]
         cells += [f"{_mean([row['rank_cpu_s'] for row in kept[name]]):.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    if result_path(bench.out, f"scratch|{bench.seeds[0]}").exists() and "sirfp" in kept:
-        fresh = [row["ratios"][ratio]["miou_after"] for row in bench.rows("scratch") if ratio in row["ratios"]]
-        lines += ["", _scratch(bench, fresh)] if fresh else []
-    return lines
+    fresh = bench.scratch(ratio) if "sirfp" in kept else []
+    return [*lines, "", _scratch(bench, fresh)] if fresh else lines
 
 
 def _scratch(bench: Bench, fresh: list[float]) -> str:
     return (
         f"sirfp's shape from random weights, {bench.epochs} + {bench.tune_epochs} epochs at the learning rate of the "
-        f"dense training: {_spread(fresh)}."
+        f"dense training ({len(fresh)} of the seeds): {_spread(fresh)}."
     )
 
 

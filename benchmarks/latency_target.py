@@ -20,6 +20,7 @@ from typing import Any
 
 import criteria
 import torch
+from criteria_lab import Lab, Variant
 from criteria_table import result_path
 from equal_macs import Keep, at_share_of_macs
 
@@ -109,13 +110,13 @@ class Timing:
     """One dense network and its cuts, timed."""
 
     def __init__(self, seed: int, args: argparse.Namespace) -> None:
-        self.lab, self.align = criteria.Lab(seed, args), args.align
+        self.lab, self.align = Lab(seed, args), args.align
         self.shape: Shape = (1, 3, *criteria.pixels(args.size))
         # The cost in MACs is that of the image that is timed; names and widths are those of the lab's coupling.
         self.coupling = analyse(self.lab.segmenter.network, (torch.zeros(self.shape),))
         self.meter: LatencyMeter = open_meter("ort", threads=1)
         self.table: LatencyTable = self.meter.table(self.lab.segmenter, self.shape, self.coupling)
-        self.rankings = self.lab.rank(criteria.Variant("sirfp"))
+        self.rankings = self.lab.rank(Variant("sirfp"))
 
     def measured(self, ratio: float) -> dict[str, Any]:
         """Return the kept units, share of MACs and latency [ms] of each row."""
@@ -170,7 +171,7 @@ class Timing:
 
 def tuned(row: str, ratio: float, seed: int, args: argparse.Namespace) -> dict[str, float | None]:
     """Return the mIoU of one cut network, compensated and fine-tuned."""
-    lab, keep = criteria.Lab(seed, args), _timed(ratio, seed, args)[row]["keep"]
+    lab, keep = Lab(seed, args), _timed(ratio, seed, args)[row]["keep"]
     cut = lab.cut(keep, fold=True, norms=True)
     return {"miou_compensated": lab.miou(cut), "miou_after": lab.tuned(cut, lab.card(keep))}
 

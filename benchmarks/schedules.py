@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import criteria
+from criteria_lab import TUNE_LR, Lab
 
 from prunekit.run import RunDirectory, write_json
 from prunekit.workflows.prune import PruneReport, read_report
 
 RATIOS = (0.5, 0.75)
 EPOCHS = 6
-LR = criteria.TUNE_LR
+LR = TUNE_LR
 ROWS = (
     "--epochs 6",
     "--schedule iterative --stage-epochs 3 --epochs 3",
@@ -112,7 +112,7 @@ def _longer_path(seed: int, out: Path) -> Path:
 
 
 def _train_on(seed: int, args: argparse.Namespace) -> None:
-    lab = criteria.Lab(seed, argparse.Namespace(out=args.out, tune_epochs=EPOCHS))
+    lab = Lab(seed, argparse.Namespace(out=args.out, tune_epochs=EPOCHS))
     path = _longer_path(seed, args.out)
     path.parent.mkdir(exist_ok=True)
     write_json(path, lab.longer())

@@ -94,7 +94,8 @@ def _products(evidence: Evidence, group: Group, gradients: dict[str, Tensor]) ->
     """Return what the products of features that read a group add: the second moments without their mixed terms.
 
     So no channel stands in for another. The gradient is that of a tensor that a layer reads, less what came back
-    through that layer. Where other layers read the same tensor it holds theirs too: an upper estimate.
+    through that layer. Where several layers read the same tensor it holds the others' too, and counts once for each: an
+    upper estimate.
     """
     if not _multiplied(evidence, group):
         return []
@@ -253,10 +254,11 @@ def _listening(
 
 def _sent_back(layer: nn.Module, read: Tensor, at_output: list[Tensor]) -> Tensor:
     """Return the gradient that a layer sends back to what it read, for those at its output; nothing for none."""
+    if not at_output:
+        return torch.zeros_like(read)
     with torch.enable_grad():
         again = read.detach().requires_grad_()
-        made = layer.forward(again)
-        return torch.autograd.grad(made, again, at_output[0])[0] if at_output else torch.zeros_like(read)
+        return torch.autograd.grad(layer.forward(again), again, at_output[0])[0]
 
 
 def _covariance(gradient: Tensor, channel_dim: int, generator: torch.Generator) -> Tensor:
