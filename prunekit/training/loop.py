@@ -20,6 +20,7 @@ from prunekit.data.loading import Batch, steps_per_epoch, train_batches
 from prunekit.data.transforms import contract_of
 from prunekit.errors import ConfigError, RunError
 from prunekit.modelfile import ModelCard, save_model
+from prunekit.models.narrow import NarrowConvolutionsContiguous
 from prunekit.models.segmenter import Segmenter
 from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
@@ -218,9 +219,10 @@ class _Training:
         rate = learning_rate(self.config, place.epoch * self.steps + place.step, self.config.epochs * self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = self._loss(images_B3HW, labels_BHW, drawn_B)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        with NarrowConvolutionsContiguous():
+            loss = self._loss(images_B3HW, labels_BHW, drawn_B)
+            self.scaler.scale(loss).backward()
         value = self._finite(loss, place)  # read after the backward pass is queued, so that a GPU does not wait
         self._update()
         return len(kept_k), value, rate

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from prunekit.models.narrow import NarrowConvolutionsContiguous
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.gates import Gates, gate_gradients
 from prunekit.pruning.statistics import Statistics, collect
@@ -58,7 +59,7 @@ class Evidence:
         try:
             for batch in self.batches():
                 self.network.zero_grad(set_to_none=True)
-                with torch.enable_grad():
+                with torch.enable_grad(), NarrowConvolutionsContiguous():
                     # Gradients reach layers behind frozen ones too.
                     images_B3HW = batch.images_B3HW.detach().requires_grad_()
                     self.loss(images_B3HW, batch.labels_BHW).backward()
