@@ -25,3 +25,14 @@ class PruneError(PrunekitError):
 
 class FoldError(PrunekitError):
     """A head cannot be folded as asked."""
+
+
+class UntrustedCodeError(ModelError, PruneError):
+    """A run or a model file names code or a place to fetch from, and nobody said that it is trusted.
+
+    `what` says so in a clause without a full stop, so that a command can add how it is to be repeated.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}. If you trust it, say --trust-code.")
+        self.what = what

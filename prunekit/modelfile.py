@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prunekit import __version__
 from prunekit.data.dataset import ClassMap
-from prunekit.errors import DataError, RunError
+from prunekit.errors import DataError, ModelError, RunError, UntrustedCodeError
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.zoo import build
 from prunekit.pruning.plan import Plan
@@ -122,12 +122,18 @@ def load_model(run: RunDirectory, *, trust_code: bool = False) -> LoadedModel:
 
     Raises:
         RunError: a file is missing, too large, damaged, or does not fit the other.
-        ModelError: the network cannot be built, or its factory is not trusted.
+        ModelError: the network cannot be built.
+        UntrustedCodeError: its factory is not one of prunekit's own, and not trusted.
         PruneError: the plan does not fit the network.
     """
     card = read_card(run)
     _check_hash(run, card)
-    segmenter = rebuild(card, trust_code=trust_code)
+    try:
+        segmenter = rebuild(card, trust_code=trust_code)
+    except UntrustedCodeError as error:
+        raise UntrustedCodeError(f"{run.model_path}: {error.what}") from None
+    except ModelError as error:
+        raise ModelError(f"{run.model_path}: {error}") from error
     load_tensors_(segmenter.network, _read_tensors(run.weights_path), run.weights_path)
     return LoadedModel(segmenter.eval(), card, card.contract)
 
@@ -136,7 +142,7 @@ def rebuild(card: ModelCard, *, trust_code: bool = False) -> Segmenter:
     """Build the card's network with random weights: the dense one, then its plan. Global generators stay untouched."""
     with torch.random.fork_rng(()):
         segmenter = build(
-            card.factory, num_classes=card.num_classes, head=card.head, pretrained=False, trust_code=trust_code
+            card.factory, num_classes=card.num_classes, head=card.head, trust_code=trust_code, restored=True
         )
     if card.plan is not None:
         prune_(segmenter.network, Plan.from_json(card.plan))

@@ -28,7 +28,7 @@ OutOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust-code", help="Run the python: factory named in a model file. Only for files you trust."),
+    typer.Option("--trust-code", help="Run the python: code that the run names. Only for runs you trust."),
 ]
 SetOption = Annotated[
     list[str] | None,

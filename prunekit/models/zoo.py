@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -13,9 +14,11 @@ from prunekit.models.ccs import with_ccs
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.spec import Argument, Kind, ModelSpec
 from prunekit.models.spec import parse_spec as parse_spec
+from prunekit.models.trust import TORCHVISION_ARGUMENTS, check_foreign
 
 Head = Literal["plain", "ccs"]
-TRUSTED_PACKAGE = "prunekit.models"
+_OWN_WEIGHTS = "weights"
+"""The argument of a Python factory that names a file to start from: given when a network is first built, else None."""
 _SET_ELSEWHERE = {
     "classes": "the data set",
     "num_classes": "the data set",
@@ -27,7 +30,13 @@ _SET_ELSEWHERE = {
 
 
 def build(
-    spec: str, *, num_classes: int, head: Head = "plain", pretrained: bool = False, trust_code: bool = True
+    spec: str,
+    *,
+    num_classes: int,
+    head: Head = "plain",
+    pretrained: bool = False,
+    trust_code: bool = True,
+    restored: bool = False,
 ) -> Segmenter:
     """Build a network and check that it fulfils the Segmenter contract.
 
@@ -36,16 +45,21 @@ def build(
         num_classes: K, the background counted.
         head: "ccs" replaces the network's final classifier by a CCSHead.
         pretrained: ask the library for ImageNet weights of the encoder (a download the first time).
-        trust_code: False refuses what would run code or fetch files that prunekit does not bring: Python factories
-            outside prunekit.models, encoders from a model hub or a folder.
+        trust_code: False, for a spec that was read from a file, refuses what would run code or fetch files that
+            prunekit does not bring (`prunekit.models.trust`).
+        restored: the weights are put back afterwards, from a saved run. Then none are read: `pretrained` is taken as
+            False, and a Python factory whose spec says `weights=FILE` is called with `weights=None`.
 
     Raises:
         ModelError: the spec cannot be followed, the weights cannot be had, or the network breaks the contract.
+        UntrustedCodeError: a file names what it must not.
     """
     parsed = parse_spec(spec)
     _refuse_reserved(parsed, spec)
     if not trust_code:
-        _refuse_untrusted(parsed, spec)
+        check_foreign(parsed, spec)
+    if restored:
+        parsed, pretrained = _without_weights(parsed), False
     network = _BUILDERS[parsed.kind](parsed, num_classes, pretrained)
     segmenter = Segmenter(network, num_classes, _stride(network))
     probe(segmenter, spec)
@@ -57,19 +71,14 @@ def build(
 
 def _refuse_reserved(spec: ModelSpec, text: str) -> None:
     for key in spec.args:
-        if key in _SET_ELSEWHERE:
+        if key in _SET_ELSEWHERE and not (spec.kind == "python" and key == _OWN_WEIGHTS):
             raise ModelError(f"The network {text!r} sets {key}, which {_SET_ELSEWHERE[key]} decides. Leave it out.")
 
 
-def _refuse_untrusted(spec: ModelSpec, text: str) -> None:
-    module = spec.name.partition(":")[0]
-    if spec.kind == "python" and not module.startswith(f"{TRUSTED_PACKAGE}."):
-        raise ModelError(
-            f"The network {text!r} runs code outside {TRUSTED_PACKAGE}. If you trust it, say --trust-code."
-        )
-    # timm reads "hf-hub:user/name" and "local-dir:path" as places to fetch a network from.
-    if spec.kind == "smp" and any(":" in value for value in spec.args.values() if isinstance(value, str)):
-        raise ModelError(f"The network {text!r} fetches an encoder from elsewhere. If you trust it, say --trust-code.")
+def _without_weights(spec: ModelSpec) -> ModelSpec:
+    if spec.kind != "python" or _OWN_WEIGHTS not in spec.args:
+        return spec
+    return replace(spec, args={**spec.args, _OWN_WEIGHTS: None})
 
 
 def _build_smp(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module:
@@ -107,6 +116,10 @@ def _build_torchvision(spec: ModelSpec, num_classes: int, pretrained: bool) -> n
     names = models.list_models(module=models.segmentation)
     if spec.name not in names:
         raise ModelError(f"torchvision has no segmentation network {spec.name!r}. It has {', '.join(names)}.")
+    unknown = [key for key in spec.args if key not in TORCHVISION_ARGUMENTS]
+    if unknown:  # torchvision drops them silently
+        known = ", ".join(sorted(TORCHVISION_ARGUMENTS))
+        raise ModelError(f"torchvision:{spec.name} does not take {', '.join(unknown)}. It takes {known}.")
     fixed = {"weights": None, "weights_backbone": "DEFAULT" if pretrained else None, "num_classes": num_classes}
     return _call(models.get_model_builder(spec.name), spec, spec.args, pretrained, fixed)
 
@@ -115,7 +128,7 @@ def _build_python(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Mod
     if pretrained:
         raise ModelError(
             f"The factory {spec.name} brings its own weights; only smp: and torchvision: offer pretrained ones. "
-            "Use --no-pretrained."
+            "Use --no-pretrained, or hand it a file that it loads: ?weights=FILE."
         )
     module_name, colon, attribute = spec.name.partition(":")
     if not colon or not attribute.isidentifier():
@@ -156,6 +169,8 @@ def _call(
     except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError, AttributeError) as error:
         raise ModelError(f"{spec.kind}:{spec.name} does not take these arguments: {_text(error)}") from error
     except Exception as error:
+        if isinstance(error, OSError) and spec.kind == "python":
+            raise _unreadable(spec, error) from error
         if not pretrained:
             raise ModelError(f"{spec.kind}:{spec.name} cannot be built: {_text(error)}") from error
         raise ModelError(
@@ -165,6 +180,14 @@ def _call(
     if not isinstance(network, nn.Module):
         raise ModelError(f"{spec.kind}:{spec.name} returned {type(network).__name__}, not a torch.nn.Module.")
     return network
+
+
+def _unreadable(spec: ModelSpec, error: OSError) -> ModelError:
+    """Return the error of a factory that reads a file which is not there."""
+    return ModelError(
+        f"The factory {spec.name} reads a file that cannot be read: {_text(error)}. Put it back; or let the factory "
+        "take its name by the argument weights (?weights=FILE), which is None where the weights come from a saved run."
+    )
 
 
 def _text(error: Exception) -> str:

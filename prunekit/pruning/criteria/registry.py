@@ -4,7 +4,7 @@ import importlib
 import re
 from collections.abc import Mapping
 
-from prunekit.errors import PruneError
+from prunekit.errors import PruneError, UntrustedCodeError
 from prunekit.pruning.criteria import (
     depgraph,
     eic,
@@ -100,7 +100,8 @@ def criterion(name: str, *, trust_code: bool = True) -> Criterion:
         trust_code: False refuses to import such a module.
 
     Raises:
-        PruneError: there is none, or its module may not be run; the message lists the names.
+        PruneError: there is none; the message lists the names.
+        UntrustedCodeError: its module may not be run.
     """
     if is_foreign(name):
         return _imported(name, trust_code=trust_code)
@@ -120,7 +121,7 @@ def is_foreign(name: str) -> bool:
 def _imported(name: str, *, trust_code: bool) -> Criterion:
     module_name, _, attribute = name.removeprefix("python:").partition(":")
     if not trust_code:
-        raise PruneError(f"The criterion {name} runs code outside prunekit. If you trust it, say --trust-code.")
+        raise UntrustedCodeError(f"The criterion {name} runs code that prunekit does not bring")
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
     except ImportError as error:

@@ -1,0 +1,76 @@
+"""What a run or a model file may name: networks that are built without code or files that prunekit does not bring.
+
+Such a file can come from anybody, so it is held to the lists below. They are data, looked at before anything is
+imported: a name that is not on them is refused whatever module it lies in, and arguments are looked at as well, for a
+library can be told by one to unpickle a file or to fetch another network.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prunekit.errors import UntrustedCodeError
+from prunekit.models.spec import ModelSpec
+
+FACTORIES: Final[Mapping[str, frozenset[str]]] = {"prunekit.models.street:street_net": frozenset({"width"})}
+"""Python factories, and the arguments of each."""
+
+SMP_ARGUMENTS: Final = frozenset(
+    {
+        *("encoder", "encoder_name", "encoder_depth", "encoder_output_stride", "encoder_output_indices"),
+        *("decoder_use_norm", "decoder_use_batchnorm", "psp_use_batchnorm", "decoder_channels", "upsampling"),
+        *("decoder_attention_type", "decoder_interpolation", "decoder_pab_channels", "decoder_pyramid_channels"),
+        *("decoder_segmentation_channels", "decoder_merge_policy", "decoder_dropout", "psp_out_channels"),
+        *("psp_dropout", "decoder_atrous_rates", "decoder_aspp_separable", "decoder_aspp_dropout", "decoder_readout"),
+        *("decoder_intermediate_channels", "decoder_fusion_channels", "activation"),
+    }
+)
+TIMM_ARGUMENTS: Final = frozenset(
+    {
+        *("img_size", "dynamic_img_size", "strict_img_size", "patch_size", "window_size", "always_partition"),
+        *("drop_rate", "drop_path_rate", "act_layer", "norm_layer"),
+    }
+)
+"""What a timm encoder ("tu-") takes besides; checkpoint_path, which unpickles a file, is not among it."""
+TORCHVISION_ARGUMENTS: Final = frozenset({"aux_loss", "progress"})
+
+# No ":" (hf-hub:..., local-dir:..., python:..., http:...) and no "/" or "\": a name, never a place.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.+-]*")
+
+
+def check_foreign(spec: ModelSpec, text: str) -> None:
+    """Refuse a network that a file must not name by itself; nothing is imported.
+
+    Args:
+        spec: the network.
+        text: the same as it was written, for the message.
+
+    Raises:
+        UntrustedCodeError: its factory is not on the list, or an argument is not, or names a place.
+    """
+    if spec.kind == "python" and spec.name not in FACTORIES:
+        raise UntrustedCodeError(f"The network {text!r} runs code that prunekit does not bring")
+    known = _arguments(spec)
+    for key, value in spec.args.items():
+        if key not in known:
+            raise UntrustedCodeError(f"The network {text!r} sets {key}, which prunekit does not know to be harmless")
+        if not _is_plain(value):
+            raise UntrustedCodeError(f"The network {text!r} sets {key} to a place to take code or files from")
+
+
+def _arguments(spec: ModelSpec) -> frozenset[str]:
+    if spec.kind == "python":
+        return FACTORIES[spec.name]
+    if spec.kind == "torchvision":
+        return TORCHVISION_ARGUMENTS
+    encoder = str(spec.args.get("encoder", spec.args.get("encoder_name", "")))
+    return SMP_ARGUMENTS | TIMM_ARGUMENTS if encoder.startswith("tu-") else SMP_ARGUMENTS
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether an argument holds numbers, flags and names alone, however deep its lists are."""
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, str):
+        return _NAME.fullmatch(value) is not None
+    return value is None or isinstance(value, int | float)
