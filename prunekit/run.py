@@ -1,7 +1,6 @@
 """Run directories: numbered folders under runs/, each file written atomically."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from prunekit.errors import RunError
+from prunekit.locking import HeldError, holding
 from prunekit.recipe import Recipe, dump_recipe, read_recipe
 
 RUNS = Path("runs")
+LOCK = ".lock"
 _TEMPORARY = ".writing-"
 _NUMBERED = re.compile(r"(\d{4,})-([a-z0-9][a-z0-9.-]*)")
 
@@ -71,41 +72,54 @@ class RunDirectory:
         except ValueError as error:
             raise RunError(f"{self.metrics_path} is damaged: {error}. Mend the line, or delete the run.") from None
 
+    def part(self, name: str) -> "RunDirectory":
+        """Return a run that lies in this one, such as `stage-01/`.
+
+        Raises:
+            RunError: a link has that name, and what is written there would land elsewhere.
+        """
+        path = self.path / name
+        if path.is_symlink():
+            raise RunError(f"{path} is a link, and what is written there would land elsewhere. Remove the link.")
+        return RunDirectory(path)
+
     @contextlib.contextmanager
-    def locked(self) -> Generator[None]:
+    def locked(self, *, held: bool = False) -> Generator[None]:
         """Keep other processes from writing to this run; a kill releases the lock. Clears what a kill left behind.
 
+        The folder is made if it is not there, and taken away again if nothing was written to it.
+
+        Args:
+            held: the caller holds the lock already, so there is nothing to do.
+
         Raises:
-            RunError: another process holds the run.
+            RunError: another process holds the run, or the lock's name is taken by a link.
         """
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _busy(self) from None
-            for leftover in self.path.glob(f"{_TEMPORARY}*"):
-                leftover.unlink()
+        if held:
             yield
-
-    @contextlib.contextmanager
-    def claimed(self) -> Generator[None]:
-        """Keep other processes from a work of several steps here, trainings among them, which lock for themselves.
-
-        The folder itself is locked, so that nothing is written; a kill releases it.
-
-        Raises:
-            RunError: another process has claimed the run.
-        """
+            return
+        made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _busy(self) from None
-            yield
+            with holding(self.path / LOCK):
+                self.clear_leftovers()
+                yield
+        except HeldError:
+            raise _busy(self) from None
         finally:
-            os.close(folder)
+            if made:
+                with contextlib.suppress(OSError):  # somebody's work is in it
+                    self.path.rmdir()
+
+    def clear_leftovers(self) -> None:
+        """Remove the unfinished files of a process that was killed."""
+        for leftover in self.path.glob(f"{_TEMPORARY}*"):
+            if leftover.is_symlink() or not leftover.is_dir():
+                leftover.unlink()
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing is in the folder but what a process that was killed leaves behind."""
+        return all(entry.name == LOCK or entry.name.startswith(_TEMPORARY) for entry in self.path.iterdir())
 
 
 def _busy(run: RunDirectory) -> RunError:

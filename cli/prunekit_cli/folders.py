@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from prunekit_cli import output
 from prunekit_cli.options import OptionError
-from prunekit_runtime.errors import PrunekitError
 
 if TYPE_CHECKING:
     from prunekit.run import RunDirectory
@@ -27,32 +26,45 @@ def source_run(run: Path | None, *, kinds: tuple[str, ...] = ()) -> "RunDirector
 
 @contextmanager
 def target_run(out: Path | None, kind: str) -> Generator["RunDirectory"]:
-    """Make the next run under runs/, or the folder `out`; a block that fails before writing leaves no folder behind.
+    """Make the next run under runs/, or the folder `out`, and hold its lock; a block that writes nothing leaves none.
+
+    The lock is there from the first instant, for otherwise two commands could take one empty folder for theirs.
 
     Raises:
         OptionError: `out` exists and holds something.
+        RunError: another process is writing to it.
     """
     from prunekit.run import RunDirectory, new_run
 
-    run = new_run(kind) if out is None else RunDirectory(empty_folder(out))
-    with kept_if_written(run.path):
-        yield run
+    if out is not None:
+        _refuse_full(out)
+    made = out is None or not out.exists()
+    run = new_run(kind) if out is None else RunDirectory(out)
+    try:
+        with run.locked():
+            _refuse_full(run.path)
+            yield run
+    except BaseException:
+        if made:
+            with suppress(OSError):  # something was written, or it is gone already
+                run.path.rmdir()
+        raise
+
+
+def _refuse_full(out: Path) -> None:
+    from prunekit.run import RunDirectory
+
+    if out.exists() and not (out.is_dir() and RunDirectory(out).is_empty()):
+        raise OptionError(f"--out {out} is not empty. Name a new folder; nothing is ever overwritten.")
 
 
 @contextmanager
 def kept_if_written(folder: Path) -> Generator[None]:
-    """Remove `folder` again if the block fails before any work is in it.
-
-    A recipe alone is no work where the request was wrong; after Ctrl-C it is what a resumed run goes on from.
-    """
+    """Remove `folder` again if the block fails before anything is in it."""
     try:
         yield
-    except BaseException as error:
-        written = {entry.name for entry in folder.iterdir()}
-        if written == {"recipe.toml"} and isinstance(error, PrunekitError):
-            (folder / "recipe.toml").unlink()
-            written.clear()
-        if not written:
+    except BaseException:
+        with suppress(OSError):
             folder.rmdir()
         raise
 

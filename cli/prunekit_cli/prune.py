@@ -100,19 +100,20 @@ def _run(
 
     with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
         meter = _meter(_MEASURING | measuring, progress) if config.target_kind == "latency" else None
-        return prune_run(source, config, target, meter=meter, **_watching(progress, trust_code))
+        return prune_run(source, config, target, meter=meter, held=True, **_watching(progress, trust_code))
 
 
 def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
-    from prunekit.run import open_run
+    from prunekit.run import RunDirectory, open_run
     from prunekit.workflows.prune import is_pruning, needs_latency, read_report, resume_prune
 
-    if path.is_dir() and not (path / "recipe.toml").exists():
+    begun = RunDirectory(path)
+    if path.is_dir() and not (begun.recipe_path.exists() or is_pruning(begun)):
         raise options.OptionError(f"{path} holds no pruning that was begun. Prune again; nothing is lost.")
-    target = open_run(path)
+    target = begun if is_pruning(begun) else open_run(path)
     with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
-        begun = read_report(target) if is_pruning(target) else None
-        machine = begun.machine if begun is not None and needs_latency(begun) else None
+        report = read_report(target) if is_pruning(target) else None
+        machine = report.machine if report is not None and needs_latency(report) else None
         meter = _meter(_measured_with(machine), progress) if machine is not None else None
         report = resume_prune(target, meter=meter, **_watching(progress, trust_code))
     show(report, target, as_json)

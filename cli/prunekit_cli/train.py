@@ -81,6 +81,7 @@ def command(
     threads: options.ThreadsOption = None,
     out: options.OutOption = None,
     resume: Resume = None,
+    trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Train a network. A flag wins over --set, --set over the recipe file, and that over the defaults."""
@@ -104,12 +105,13 @@ def command(
     overrides = options.parse_settings(settings) | options.given(flags)
     if resume is not None:
         options.refuse_with_resume([*overrides, *options.given({"--recipe": recipe, "--out": out})])
-        _continue(resume, as_json)
+        _continue(resume, trust_code, as_json)
         return
     plan = _read(recipe, overrides)
     with target_run(out, "train") as run:
         _announce(plan, run)
-        _show(_fit(plan, run, resume=False), run, as_json)
+        # What is named on the command line, or in a recipe that is, is the user's own.
+        _show(_fit(plan, run, resume=False, trust_code=True, held=True), run, as_json)
 
 
 def _read(path: Path | None, overrides: dict[str, Any]) -> "Recipe":
@@ -118,22 +120,23 @@ def _read(path: Path | None, overrides: dict[str, Any]) -> "Recipe":
     return parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
 
 
-def _continue(path: Path, as_json: bool) -> None:
+def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
     from prunekit.run import open_run
     from prunekit.workflows.prune import is_pruning
 
     run = open_run(path)
     if is_pruning(run):
         raise OptionError(f"{path} is a pruning. Go on with it by: prunekit prune --resume {path}")
-    _show(_fit(run.recipe(), run, resume=True), run, as_json)
+    _show(_fit(run.recipe(), run, resume=True, trust_code=trust_code, held=False), run, as_json)
 
 
-def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool) -> "FitReport":
+def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool, trust_code: bool, held: bool) -> "FitReport":
     from prunekit.workflows.train import train
 
     hint = f"Go on with: prunekit train --resume {run.path}"
     with output.hint_on_interrupt(hint, once=run.recipe_path), Progress() as progress:
-        return train(recipe, run, observer=TrainingProgress(progress), resume=resume)
+        observer = TrainingProgress(progress)
+        return train(recipe, run, observer, resume, trust_code=trust_code, held=held)
 
 
 def _announce(recipe: "Recipe", run: "RunDirectory") -> None:

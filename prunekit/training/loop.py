@@ -80,6 +80,7 @@ def fit(
     observer: Observer | None = None,
     resume: bool = True,
     extras: Extras | None = None,
+    held: bool = False,
 ) -> FitReport:
     """Train a network, or go on where `run` was interrupted, and write its model file.
 
@@ -87,7 +88,7 @@ def fit(
         segmenter: the network, dense or pruned; to resume, build it the same way first. It is trained in place and
             ends on the CPU.
         recipe: the settings; a resumed run must keep those that decide the weights.
-        run: where checkpoints, metrics and the model go.
+        run: where recipe, checkpoints, metrics and the model go; nothing is written before all is known to fit.
         train_set: training samples.
         val_set: evaluated every `eval_every` epochs and after the last.
         card: what the network is; its plan must be the segmenter's.
@@ -95,6 +96,7 @@ def fit(
         resume: take up `run`'s checkpoint if there is one; otherwise start anew.
         extras: a teacher for `train.distill` and a regulariser for `train.sparsity`; a resumed run must bring the
             same ones.
+        held: the caller holds the run's lock.
 
     Raises:
         ConfigError: the recipe cannot be followed here, or asks for an extra that is missing.
@@ -103,7 +105,7 @@ def fit(
     _check_classes(card, train_set, val_set)
     _check_contract(card, recipe)
     extras = checked_extras(extras, segmenter, recipe.train)
-    with run.locked(), cpu_threads(recipe.train):
+    with run.locked(held=held), cpu_threads(recipe.train):
         training = _Training(segmenter, recipe, run, train_set, val_set, card, observer or Silent(), extras)
         try:
             return training.run_all(resume)
@@ -144,6 +146,8 @@ class _Training:
         """Take up the checkpoint, train the epochs that are left, write the model."""
         rows = self._take_up(resume)
         first = self.counts.epochs_done
+        if first == 0:  # a checkpoint must not lose the recipe it was made by
+            self.run.write_recipe(self.recipe)
         self.observer.on_start(self._start_event(first))
         for epoch in range(first, self.config.epochs):
             row = self._epoch(epoch)

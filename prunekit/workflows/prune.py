@@ -5,16 +5,18 @@ In the run: `recipe.toml` (of the last fine-tuning), `prune.json` (settings, and
 and the last stage's files in the run itself.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from prunekit.data.loading import steps_per_epoch
-from prunekit.errors import PruneError, RunError
+from prunekit.errors import PruneError, RunError, UntrustedCodeError
 from prunekit.modelfile import LoadedModel, check_model, load_model, read_card, save_model
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
 from prunekit.pruning.criteria.registry import criterion
 from prunekit.pruning.latency_table import LatencyTable
+from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
@@ -25,7 +27,7 @@ from prunekit.workflows.pruning.config import fine_tuning_recipe
 from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, write_cut
 from prunekit.workflows.pruning.job import Job, LatencyMeter, Tell
 from prunekit.workflows.pruning.report import FIGURE as FIGURE
-from prunekit.workflows.pruning.report import FORMAT, config_of, write_report
+from prunekit.workflows.pruning.report import FORMAT, config_of, write_begun, write_report
 from prunekit.workflows.pruning.report import REPORT as REPORT
 from prunekit.workflows.pruning.report import LayerRow as LayerRow
 from prunekit.workflows.pruning.report import PruneReport as PruneReport
@@ -48,18 +50,20 @@ def prune_run(
     trust_code: bool = False,
     table: LatencyTable | None = None,
     meter: LatencyMeter | None = None,
+    held: bool = False,
 ) -> PruneReport:
     """Prune the model of `source`, fine-tune it by its own recipe, and write the result to `target`.
 
     Args:
         source: a trained run; stays as it is.
         config: what to remove and how to train on.
-        target: a new run; nothing is written to it before the target is known to be within reach.
+        target: a new run, locked from the start; nothing is written to it before the first cut is proved.
         observer: told about each step of the fine-tuning.
         on_stage: told what is being done.
         trust_code: allow a factory outside prunekit, which runs that package's code.
         table: latency of the source's layers on the machine at hand, for a target in milliseconds.
         meter: measures such a table for every stage instead, and each cut network, until the target is met.
+        held: the caller holds the target's lock.
 
     Raises:
         PruneError: the network cannot be analysed, the target is out of reach, or a cut network is not exact.
@@ -70,11 +74,10 @@ def prune_run(
         check_rewind(source)
     criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
     job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
-    with cpu_threads(recipe.train):
+    with target.locked(held=held), cpu_threads(recipe.train):
         loaded = load_model(source, trust_code=trust_code)
         now, report = _begin(loaded, source, job)
-        with target.claimed():
-            return _go_on(report, source, job, now)
+        return _go_on(report, source, job, now)
 
 
 def resume_prune(
@@ -105,16 +108,31 @@ def resume_prune(
         if target.model_path.exists() or target.metrics_path.exists():
             raise RunError(f"{target.path} is a training. Go on with it by: prunekit train --resume {target.path}")
         raise RunError(f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost.")
-    with target.claimed():
+    with target.locked():
         report = read_report(target)
         if report.finished and _is_whole(target):
             return report
-        config, recipe = config_of(report, target), target.recipe()
-        criterion(config.criterion, trust_code=trust_code)
+        config = config_of(report, target)
+        _check_criterion(config, target, trust_code)
+        recipe = _recipe_of(report, config, target)
         job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
         with cpu_threads(recipe.train):
             source = find_source(report, target)
             return _mended(report, source, job) if report.finished else _go_on(report, source, job, None)
+
+
+def _check_criterion(config: PruneConfig, target: RunDirectory, trust_code: bool) -> None:
+    try:
+        criterion(config.criterion, trust_code=trust_code)
+    except UntrustedCodeError as error:
+        raise UntrustedCodeError(f"{target.path / REPORT}: {error.what}") from None
+
+
+def _recipe_of(report: PruneReport, config: PruneConfig, target: RunDirectory) -> Recipe:
+    """Return the recipe of a pruning; one that was killed before it was written is made again."""
+    if target.recipe_path.exists():
+        return target.recipe()
+    return fine_tuning_recipe(find_source(report, target).recipe(), config)
 
 
 def _is_whole(target: RunDirectory) -> bool:
@@ -142,19 +160,20 @@ def needs_latency(report: PruneReport) -> bool:
 
 
 def find_source(report: PruneReport, target: RunDirectory) -> RunDirectory:
-    """Return the run that a pruning began with: where it was, or beside the pruning, if both were moved.
+    """Return the run that a pruning began with: where it was, or where it lies now if both were moved.
 
     Raises:
         RunError: it is gone, or holds other weights now.
     """
     named = Path(report.source)
-    candidates = [RunDirectory(named), RunDirectory(target.path.parent / named.name)]
-    found = next((run for run in candidates if run.model_path.exists()), None)
-    if found is None:
+    beside = (target.path / report.source_relative, target.path.parent / named.name)
+    there = [run for run in map(RunDirectory, (named, *beside)) if run.model_path.exists()]
+    if not there:
         raise RunError(f"{target.path} prunes {named}, which is gone. Put it back to go on, or prune another run.")
-    if read_card(found).weights_sha256 != report.source_sha256:
-        raise RunError(f"{found.path} holds other weights than {target.path} began with. Prune it again.")
-    return found
+    for run in there:
+        if read_card(run).weights_sha256 == report.source_sha256:
+            return run
+    raise RunError(f"{there[0].path} holds other weights than {target.path} began with. Prune it again.")
 
 
 def _silent(_: str) -> None:
@@ -179,7 +198,8 @@ def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analyse
         check_reachable(now, job)
     report = PruneReport(
         format=FORMAT,
-        source=str(source.path),
+        source=str(source.path.absolute()),
+        source_relative=os.path.relpath(source.path.absolute(), job.target.path.absolute()),
         source_sha256=loaded.card.weights_sha256,
         config=job.config.model_dump(mode="json"),
         target=job.config.target_kind,
@@ -233,7 +253,10 @@ def _go_on(report: PruneReport, source: RunDirectory, job: Job, now: Analysed | 
 
 
 def _cut_stage(report: PruneReport, source: RunDirectory, job: Job, now: Analysed | None) -> PruneReport:
-    """Cut the next stage and write it: recipe, network, report, in this order, for the report is what is resumed."""
+    """Cut the next stage and write it: recipe, network, report, in this order, for the report is what is resumed.
+
+    Before the first of them the report without the stage is written, so that a kill at any instant can be resumed.
+    """
     number, decided = len(report.stages) + 1, None
     if number == 1 and job.config.sparsity != "none":
         now, decided = _made_sparse(report, source, job, now)
@@ -245,6 +268,7 @@ def _cut_stage(report: PruneReport, source: RunDirectory, job: Job, now: Analyse
     if len(report.planned) > 1:
         job.tell(f"Stage {number} of {len(report.planned)}")
     plan, stage = cut_(now, report, job, decided)
+    write_begun(job.target, report)
     job.target.write_recipe(job.recipe)
     write_cut(job.cut_run(number), now.loaded, plan, stage, report.macs_before, job)
     report = report.with_stage(stage)
@@ -260,9 +284,10 @@ def _made_sparse(
     chosen = None
     if job.config.sparsity == "mask":
         chosen = read_selection(job.sparse_run) or choose(now, report, job)
-        write_selection(job.sparse_run, chosen)
+    write_begun(job.target, report)
     job.target.write_recipe(job.recipe)
-    write_report(job.target, report)
+    if chosen is not None:
+        write_selection(job.sparse_run, chosen)
     return analysed(sparsify(now, chosen, job), job), chosen
 
 

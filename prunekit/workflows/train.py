@@ -2,9 +2,11 @@
 
 from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of
+from prunekit.errors import PrunekitError, UntrustedCodeError
 from prunekit.modelfile import new_card
 from prunekit.models.segmenter import Segmenter
-from prunekit.models.zoo import build
+from prunekit.models.trust import check_foreign
+from prunekit.models.zoo import build, parse_spec
 from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads, resolve_device
@@ -13,32 +15,79 @@ from prunekit.training.loop import FitReport, fit
 from prunekit.training.seeding import seeded
 
 
-def train(recipe: Recipe, run: RunDirectory, observer: Observer | None = None, resume: bool = True) -> FitReport:
+def train(
+    recipe: Recipe,
+    run: RunDirectory,
+    observer: Observer | None = None,
+    resume: bool = True,
+    *,
+    trust_code: bool = True,
+    held: bool = False,
+) -> FitReport:
     """Train the recipe's network into `run`, or go on where `run` was interrupted.
 
     Args:
         recipe: the settings; written to `run` with every default filled in.
-        run: the run directory, new or interrupted.
+        run: the run directory, new or interrupted; locked before anything is read from it or written to it.
         observer: told about each step and epoch.
         resume: take up `run`'s checkpoint if there is one; otherwise start anew.
+        trust_code: False, for a recipe that came with the run, refuses a network that prunekit does not bring.
+        held: the caller holds the run's lock.
 
     Raises:
-        PrunekitError: settings, data, network or checkpoint cannot be used; says what to do.
+        UntrustedCodeError: the recipe names code, and is not trusted.
+        PrunekitError: settings, data, network or checkpoint cannot be used; says what to do. A run that was new is
+            left as it was.
     """
+    if not trust_code:
+        _check_foreign(recipe, run)
+    with run.locked(held=held):
+        new = not run.recipe_path.exists()
+        try:
+            return _trained(recipe, run, observer, resume and run.state_path.exists())
+        except PrunekitError:
+            if new and not (run.state_path.exists() or run.metrics_path.exists()):
+                run.recipe_path.unlink(missing_ok=True)  # no work is lost, and the corrected request finds it empty
+            raise
+
+
+def _check_foreign(recipe: Recipe, run: RunDirectory) -> None:
+    name = recipe.model.name
+    try:
+        check_foreign(parse_spec(name), name)
+    except UntrustedCodeError as error:
+        raise UntrustedCodeError(f"{run.recipe_path}: {error.what}") from None
+
+
+def _trained(recipe: Recipe, run: RunDirectory, observer: Observer | None, resume: bool) -> FitReport:
     resolve_device(recipe.train.device)  # a wrong device is known before any data is read
     train_set, val_set = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
-    if not (resume and run.state_path.exists()):  # a checkpoint must not lose the recipe it was made by
-        run.write_recipe(recipe)
     with cpu_threads(recipe.train):
-        segmenter = build_network(recipe, len(train_set.classes))
+        segmenter = build_network(recipe, len(train_set.classes), restored=resume)
     card = new_card(recipe.model, train_set.classes, contract_of(recipe.data, segmenter.stride))
     return fit(
-        segmenter, recipe, run, train_set=train_set, val_set=val_set, card=card, observer=observer, resume=resume
+        segmenter,
+        recipe,
+        run,
+        train_set=train_set,
+        val_set=val_set,
+        card=card,
+        observer=observer,
+        resume=resume,
+        held=True,
     )
 
 
-def build_network(recipe: Recipe, num_classes: int) -> Segmenter:
-    """Build the recipe's network; its initial weights depend on the recipe's seed alone."""
+def build_network(recipe: Recipe, num_classes: int, *, restored: bool = False) -> Segmenter:
+    """Build the recipe's network; its initial weights depend on the recipe's seed alone.
+
+    Args:
+        recipe: the settings.
+        num_classes: K, the background counted.
+        restored: a checkpoint brings the weights, so no file with others is read.
+    """
     model = recipe.model
     with seeded(recipe.train.seed):
-        return build(model.name, num_classes=num_classes, head=model.head, pretrained=model.pretrained)
+        return build(
+            model.name, num_classes=num_classes, head=model.head, pretrained=model.pretrained, restored=restored
+        )

@@ -1,5 +1,7 @@
 import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -76,23 +78,105 @@ def test_metrics_go_round_and_a_damaged_line_is_named(tmp_path):
         run.metrics()
 
 
-def test_a_claim_keeps_others_out_and_writes_nothing(tmp_path):
-    run = RunDirectory(tmp_path)
-    with run.claimed():
-        with run.locked(), pytest.raises(RunError, match="Another process"):
-            run.claimed().__enter__()
-        (tmp_path / ".lock").unlink()
-        assert list(tmp_path.iterdir()) == []
-    with run.claimed():
-        assert run.path.exists()
-
-
-def test_the_lock_keeps_others_out_and_clears_what_a_kill_left(tmp_path):
-    run = RunDirectory(tmp_path)
-    (tmp_path / ".writing-state.safetensors.x").touch()
+def test_the_lock_keeps_others_out_and_leaves_nothing(tmp_path):
+    run = RunDirectory(tmp_path / "run")
     with run.locked():
-        assert not (tmp_path / ".writing-state.safetensors.x").exists()
-        with pytest.raises(RunError, match=re.escape(str(tmp_path))):
+        with pytest.raises(RunError, match="Another process"):
             run.locked().__enter__()
+        with run.locked(held=True):
+            assert [path.name for path in run.path.iterdir()] == [".lock"]
+        assert (run.path / ".lock").exists()
+    assert not run.path.exists()
+    run.path.mkdir()
     with run.locked():
-        assert run.path.exists()
+        run.write_metrics([{"epoch": 1}])
+    assert [path.name for path in run.path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_lock_clears_what_a_kill_left(tmp_path):
+    run = RunDirectory(tmp_path)
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".lock").write_text("7")
+    (tmp_path / ".writing-state.safetensors.x").touch()
+    (tmp_path / ".writing-model.json.y").symlink_to(tmp_path / "victim")
+    (tmp_path / ".writing-folder").mkdir()
+    assert not run.is_empty()
+    with run.locked():
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".writing-folder", "victim"]
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_link_in_the_place_of_the_lock_reaches_no_other_file(tmp_path):
+    run, victim = RunDirectory(tmp_path / "run"), tmp_path / "victim"
+    run.path.mkdir()
+    lock = run.path / ".lock"
+    for make in (lock.symlink_to, lock.hardlink_to):
+        victim.write_text("precious")
+        make(victim)
+        with pytest.raises(RunError, match=r"\.lock is a link.*Remove it"):
+            run.locked().__enter__()
+        assert victim.read_text() == "precious"
+        lock.unlink()
+    lock.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="Remove it"):
+        run.locked().__enter__()
+    assert not (tmp_path / "nowhere").exists()
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(RunError, match="Remove it"):
+        run.locked().__enter__()
+
+
+def test_a_file_that_is_a_link_is_replaced_and_not_followed(tmp_path):
+    run, victim = RunDirectory(tmp_path / "run"), tmp_path / "victim"
+    run.path.mkdir()
+    victim.write_text("precious")
+    for path in (run.recipe_path, run.metrics_path):
+        path.symlink_to(victim)
+    run.write_recipe(parse_recipe({}))
+    run.write_metrics([])
+    assert victim.read_text() == "precious"
+    assert not run.recipe_path.is_symlink()
+    (run.path / "stage-01").symlink_to(tmp_path)
+    with pytest.raises(RunError, match="stage-01 is a link"):
+        run.part("stage-01")
+    assert run.part("stage-02") == RunDirectory(run.path / "stage-02")
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from prunekit.run import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
+    if os.fork() == 0:
+        time.sleep(float(sys.argv[2]))  # as a data-loading process that outlives the training that was killed
+        os._exit(0)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_process_whose_children_still_live_is_waited_for(tmp_path):
+    paths = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), "2"]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, check=False, timeout=60, close_fds=True)
+    assert (tmp_path / ".lock").exists()
+    with RunDirectory(tmp_path).locked():
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_of_many_that_want_the_lock_one_has_it_at_a_time(tmp_path):
+    inside, refused = [], []
+
+    def take(number):
+        try:
+            with RunDirectory(tmp_path).locked():
+                inside.append(number)
+                assert len(inside) == 1
+                inside.remove(number)
+        except RunError:
+            refused.append(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, range(400)))
+    assert len(refused) < 400
+    assert list(tmp_path.iterdir()) == []

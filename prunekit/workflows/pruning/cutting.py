@@ -102,6 +102,7 @@ def write_cut(
         "realised": 1 - stage.macs_after / macs_source,
     }
     card = loaded.card.followed_by(step).model_copy(update={"plan": whole.to_json()})
+    run.clear_leftovers()
     save_model(run, loaded.segmenter.cpu(), card)
 
 

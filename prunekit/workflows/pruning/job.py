@@ -84,16 +84,16 @@ class Job:
 
     def stage_run(self, number: int) -> RunDirectory:
         """Return where a stage is fine-tuned: stage-01/, stage-02/, ..., and the run itself for the last."""
-        return self.target if self.is_last(number) else RunDirectory(self.target.path / f"stage-{number:02d}")
+        return self.target if self.is_last(number) else self.target.part(f"stage-{number:02d}")
 
     def cut_run(self, number: int) -> RunDirectory:
         """Return where a stage's network lies as cut."""
-        return RunDirectory(self.stage_run(number).path / "pruned")
+        return self.stage_run(number).part("pruned")
 
     @property
     def sparse_run(self) -> RunDirectory:
         """Where the training towards sparsity before the first cut lies."""
-        return RunDirectory(self.target.path / "sparse")
+        return self.target.part("sparse")
 
     def stage_recipe(self, number: int) -> Recipe:
         """Return the recipe of a stage's fine-tuning; each earlier stage draws its own order and views."""

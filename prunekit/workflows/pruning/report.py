@@ -103,6 +103,7 @@ class PruneReport:
 
     format: Literal[2]
     source: str
+    """Where it was, absolute."""
     source_sha256: str
     """Of the source's weights."""
     config: dict[str, Any]
@@ -127,6 +128,8 @@ class PruneReport:
     rolled_back: str | None = None
     """Why the last stage that was tried was taken back, or None."""
     finished: bool = False
+    source_relative: str = "."
+    """The source as seen from the run, for when both were moved."""
 
     @property
     def standing(self) -> tuple[StageReport, ...]:
@@ -226,6 +229,12 @@ def write_report(run: RunDirectory, report: PruneReport) -> None:
     figure = draw_report(title, report.groups, report.parts, stages)
     write_atomically(run.path / FIGURE, figure.encode())
     write_json(run.path / REPORT, report.to_json())
+
+
+def write_begun(run: RunDirectory, report: PruneReport) -> None:
+    """Write the report of a pruning that nothing was written of yet; one that is there stays."""
+    if not is_pruning(run):
+        write_json(run.path / REPORT, report.to_json())
 
 
 def read_report(run: RunDirectory) -> PruneReport:

@@ -29,7 +29,6 @@ def sparsify(now: Analysed, chosen: Selection | None, job: Job) -> LoadedModel:
     """
     run, config = job.sparse_run, job.config
     recipe = changed(job.recipe, epochs=config.sparsity_epochs, sparsity=config.sparsity, distill="none")
-    run.write_recipe(recipe)
     keep = None if chosen is None else chosen.keep
     regulariser = make_regulariser(now.network, recipe.train, coupling=now.coupling, keep=keep)
     job.tell(f"Training {config.sparsity_epochs} epochs under {config.sparsity} sparsity")

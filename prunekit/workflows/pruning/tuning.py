@@ -29,8 +29,8 @@ def tune(stage: StageReport, source: RunDirectory, job: Job) -> StageReport:
     run = job.stage_run(stage.number)
     loaded = load_model(job.cut_run(stage.number), trust_code=job.trust_code)
     recipe = job.stage_recipe(stage.number)
-    run.write_recipe(recipe)
     if stage.epochs == 0:
+        run.write_recipe(recipe)
         save_model(run, loaded.segmenter, loaded.card)
         return replace(stage, tuned=True)
     job.tell(f"Fine-tuning for {stage.epochs} epochs")
@@ -44,6 +44,7 @@ def tune(stage: StageReport, source: RunDirectory, job: Job) -> StageReport:
         card=loaded.card,
         observer=job.observer,
         extras=_extras(source, recipe, job),
+        held=run.path == job.target.path,
     )
     return replace(stage, miou_after=result.miou, tuned=True)
 

@@ -1,5 +1,6 @@
 """Pruning in stages: each is written, a kill at any write costs nothing, a floor takes a stage back."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_kill_at_any_write_resumes_to_the_same_network(source, new_run, config
     expected = prune_run(source, asked, whole)
     want, writes = weights(whole), len(replaced)
     assert writes >= 15
-    for fatal in range(2, writes, 5):  # every fifth: a kill costs seconds here
+    for fatal in (0, 1, *range(2, writes, 5)):  # the first ones, then every fifth: a kill costs seconds here
         target = new_run(f"killed-{fatal}")
         left = iter(range(fatal))
 
@@ -86,7 +87,8 @@ def test_a_kill_at_any_write_resumes_to_the_same_network(source, new_run, config
             assert resume_prune(target) == expected
             assert same(weights(target), want)
         else:
-            assert fatal < 5  # recipe and network of the first cut come before the report
+            assert fatal == 0  # nothing was written, so nothing stands in the way of pruning again
+            assert list(target.path.iterdir()) == []
             with pytest.raises(RunError, match="Prune again"):
                 resume_prune(target)
 
@@ -134,6 +136,42 @@ def test_what_a_resumed_pruning_began_with_must_still_be_there(source, new_run, 
     once.model_path.write_bytes(card_before)
     once.weights_path.write_bytes(weights_before)
     assert resume_prune(target).finished
+
+
+def test_a_pruning_and_its_source_may_move_together(source, tmp_path, config, monkeypatch) -> None:
+    """Not only to another name of the same folder: the pruning need not lie beside its source."""
+    here = tmp_path / "here"
+    shutil.copytree(source.path, here / "runs/dense")
+    monkeypatch.chdir(here)
+    target = RunDirectory(Path("out/pruned"))
+    with pytest.raises(KeyboardInterrupt):
+        prune_run(RunDirectory(Path("runs/dense")), config(), target, on_stage=stop_at("Fine-tuning"))
+    monkeypatch.chdir(tmp_path)
+    here.rename(tmp_path / "there")
+    assert resume_prune(RunDirectory(Path("there/out/pruned"))).finished
+
+
+def test_a_link_out_of_the_run_is_not_written_through(source, new_run, config, tmp_path) -> None:
+    target, victim = new_run("target"), new_run("victim")
+    with pytest.raises(KeyboardInterrupt):
+        prune_run(source, config(**TWO), target, on_stage=stop_at("Fine-tuning"))
+    shutil.rmtree(target.path / "stage-01")
+    (target.path / "stage-01").symlink_to(victim.path)
+    with pytest.raises(RunError, match="stage-01 is a link"):
+        resume_prune(target)
+    assert list(victim.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["recipe.toml", "prune.svg"])
+def test_a_pruning_killed_before_its_recipe_was_written_is_resumed(source, new_run, config, lost: str) -> None:
+    whole, killed = new_run("whole"), new_run("killed")
+    expected = prune_run(source, config(), whole)
+    with pytest.raises(KeyboardInterrupt):
+        prune_run(source, config(), killed, on_stage=stop_at("Fine-tuning"))
+    (killed.path / lost).unlink()
+    assert resume_prune(killed) == expected
+    assert same(weights(killed), weights(whole))
+    assert killed.recipe() == whole.recipe()
 
 
 @pytest.mark.parametrize("init", ["rewind", "random"])
