@@ -4,7 +4,7 @@ Shapes: H height, W width.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,22 +20,26 @@ IMAGE_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_FORMATS: Final = ("PNG",)  # lossless; a JPEG mask holds classes that nobody drew
 _ORIENTATION: Final = 0x0112  # EXIF tag
-_RGB_MODES: Final = ("RGB", "L", "P", "1", "CMYK", "YCbCr")
+_BITS_PER_SAMPLE: Final = 258  # TIFF tag
+_RGB_MODES: Final = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "LA")
 
 
 def read_image(path: Path) -> Tensor:
     """Read a picture as RGB, uint8 [3, H, W].
 
     Raises:
-        DataError: the file is missing, damaged, too large, rotated by EXIF, transparent or deeper than 8 bits.
+        DataError: the file is missing, damaged, too large, rotated by EXIF, transparent, deeper than 8 bits or holds
+            several pictures.
     """
     image = load(path, IMAGE_FORMATS)
-    if image.mode not in _RGB_MODES and not (image.mode in ("RGBA", "LA") and _opaque(image)):
+    if image.mode not in _RGB_MODES:
+        raise DataError(f"Image {path} has pixels of kind {image.mode}. Convert it to 8-bit RGB.")
+    if not is_opaque(image, path):
         raise DataError(
-            f"Image {path} has pixels of kind {image.mode} (transparent or over 8 bits). Convert it to 8-bit RGB."
+            f"Image {path} is transparent in places, and what lies behind is not known. "
+            "Put it on a background and convert it to 8-bit RGB."
         )
-    pixels_HW3 = np.array(image.convert("RGB"))
-    return torch.from_numpy(pixels_HW3).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(rgb_array(image)).permute(2, 0, 1).contiguous()
 
 
 def image_size(path: Path, formats: tuple[str, ...]) -> tuple[int, int]:
@@ -52,14 +56,38 @@ def load(path: Path, formats: tuple[str, ...]) -> Image.Image:
     """Decode a whole file, its pixels as stored.
 
     Raises:
-        DataError: the file is missing, of another format, too large, truncated, or rotated by its EXIF data.
+        DataError: the file is missing, of another format, too large, truncated, rotated by its EXIF data, or holds
+            several pictures.
     """
     with _opened(path, formats) as image:
         try:
             image.load()
+            bits = max(_png_header(path)[0], _tiff_bits(image))
         except Exception as error:  # decoders raise whatever a hostile file makes their parsers trip over
             raise DataError(f"{path} is damaged or cut off: {error}. Replace the file.") from error
+        if bits > 8 and len(image.getbands()) > 1:  # of these Pillow keeps the upper 8 bits and says nothing
+            raise DataError(f"{path} has {bits} bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
         return image.copy()
+
+
+def is_opaque(image: Image.Image, path: Path) -> bool:
+    """Tell whether no pixel is transparent, by an alpha channel or by a colour that stands for transparency.
+
+    Raises:
+        DataError: what says so is damaged.
+    """
+    try:
+        shown = image.convert("RGBA") if "transparency" in image.info else image
+        return "A" not in shown.getbands() or shown.getchannel("A").getextrema() == (255, 255)
+    except Exception as error:  # as in `load`
+        raise DataError(f"{path} has damaged transparency: {error}. Save it again without.") from error
+
+
+def rgb_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return the colours of an opaque image, uint8 [H, W, 3]."""
+    if "transparency" in image.info:  # Pillow warns where it would leave the transparency of a palette out
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
 
 
 def label_array(image: Image.Image, path: Path) -> npt.NDArray[np.int64]:
@@ -107,6 +135,9 @@ def _check_header(image: Image.Image, path: Path) -> None:
     if image.width * image.height > MAX_PIXELS:
         size = size_text((image.height, image.width))
         raise DataError(f"{path} has {size} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+    # The first picture of a JPEG with several is the picture by that format's standard; the others serve cameras.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise DataError(f"{path} holds several pictures (an animation, or pages). Save the one that is meant alone.")
     if _orientation(image, path) not in (0, 1):  # 0 is written by cameras that do not know
         raise DataError(
             f"{path} is turned by its EXIF data, so its mask may be too, or not. "
@@ -126,11 +157,19 @@ def _orientation(image: Image.Image, path: Path) -> int:
 
 def _grey_step(path: Path) -> int:
     """Return what Pillow multiplies the numbers of a grey PNG of 2 or 4 bits with, to stretch them to 0..255."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    bits, colour_type = header[24], header[25]  # PNG specification 11.2.2: IHDR, its data starts at byte 16
+    bits, colour_type = _png_header(path)
     return {2: 85, 4: 17}.get(bits, 1) if colour_type == 0 else 1
 
 
-def _opaque(image: Image.Image) -> bool:
-    return image.getchannel("A").getextrema() == (255, 255)
+def _png_header(path: Path) -> tuple[int, int]:
+    """Return bits a channel and colour type of a PNG; zeros for other files."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    # PNG specification 5.2 and 11.2.2: signature, then IHDR, whose data starts at byte 16
+    return (header[24], header[25]) if header.startswith(b"\x89PNG") and len(header) == 26 else (0, 0)
+
+
+def _tiff_bits(image: Any) -> int:
+    tags = getattr(image, "tag_v2", None)
+    bits = () if tags is None else tags.get(_BITS_PER_SAMPLE, ())
+    return max((bits,) if isinstance(bits, int) else bits, default=0)

@@ -97,3 +97,76 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
     for path in (tmp_path, tmp_path / "none.png"):
         with pytest.raises(DataError, match="does not exist"):
             image_size(path, IMAGE_FORMATS)
+
+
+def deep_png(path, pixels):
+    content = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
+    height, width, _ = pixels.shape
+    path.write_bytes(png(width, height, content, bits=16, colour_type={2: 4, 3: 2, 4: 6}[pixels.shape[2]]))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_16_bits_are_refused_though_they_could_be_cut_to_8(tmp_path, rng, channels):
+    deep_png(tmp_path / "deep.png", rng.integers(0, 1 << 16, (4, 5, channels)))
+    with pytest.raises(DataError, match=r"deep\.png has 16 bits.*8-bit RGB"):
+        read_image(tmp_path / "deep.png")
+
+
+def deep_tiff(path):
+    """A TIFF of one RGB pixel with 16 bits a channel, made by hand: Pillow reads such files and writes none."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 200), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 210)]
+    entries += [(277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 6)]
+    header = struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(entries))
+    body = header + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    path.write_bytes(body.ljust(200, b"\0") + struct.pack("<3H", 16, 16, 16).ljust(10, b"\0") + b"\1\2\3\4\5\6")
+
+
+def test_a_tiff_of_16_bits_a_channel_is_refused(tmp_path):
+    deep_tiff(tmp_path / "deep.tif")
+    with Image.open(tmp_path / "deep.tif") as image:
+        assert image.mode == "RGB"  # what would be read in silence
+    with pytest.raises(DataError, match="16 bits"):
+        read_image(tmp_path / "deep.tif")
+
+
+def with_transparency(mode, path, transparent):
+    """Write a picture whose transparency is a colour, or a table for the palette, and not a channel."""
+    image = Image.new("RGB", (6, 4), (9, 9, 9))
+    image.putpixel((1, 1), (200, 0, 0))
+    image = image.quantize(2) if mode == "P" else image.convert(mode)
+    colour = image.getpixel((1, 1)) if transparent else {"RGB": (1, 2, 3), "L": 77}.get(mode)
+    image.save(path, transparency=bytes([0 if transparent else 255] * 2) if mode == "P" else colour)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_colour_that_stands_for_transparency_is_refused_where_it_occurs(tmp_path, mode):
+    with_transparency(mode, tmp_path / "see.png", transparent=True)
+    with pytest.raises(DataError, match=r"see\.png is transparent"):
+        read_image(tmp_path / "see.png")
+    with_transparency(mode, tmp_path / "solid.png", transparent=False)
+    assert read_image(tmp_path / "solid.png").shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "tif", "png"])
+def test_several_pictures_in_one_file_are_refused(tmp_path, rng, suffix):
+    frames = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)) for _ in range(2)]
+    frames[0].save(tmp_path / f"film.{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="several pictures"):
+        read_image(tmp_path / f"film.{suffix}")
+    frames[0].save(tmp_path / f"one.{suffix}")
+    assert read_image(tmp_path / f"one.{suffix}").shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_every_format_that_can_say_that_it_is_turned_is_refused_when_it_is(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"phone.{suffix}"
+    Image.new("RGB", (8, 6)).save(path, exif=exif)
+    if orientation == 1:
+        assert read_image(path).shape == (3, 6, 8)
+        return
+    for read in (read_image, lambda path: image_size(path, IMAGE_FORMATS)):
+        with pytest.raises(DataError, match="upright"):
+            read(path)
