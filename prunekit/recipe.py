@@ -1,15 +1,17 @@
 """The recipe: every setting of a training run, read once from TOML and flags, unknown keys refused."""
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from prunekit.errors import ConfigError
 
 MAX_RECIPE_BYTES = 1 << 20
+MAX_MASK_VALUES: Final = 255  # as many as there can be classes
 
 
 class Section(BaseModel):
@@ -18,12 +20,49 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
+def _numbers(value: Any) -> Any:
+    """Read numbers and ranges between commas, "0,255" or "1-150"; anything else stays for pydantic to judge."""
+    if not isinstance(value, str):
+        return value
+    found = [_RANGE.fullmatch(part) for part in value.split(",")] if value.strip() else []
+    ranges = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match]
+    if len(ranges) != len(found) or not all(ranges):
+        raise ValueError("write numbers and rising ranges between commas, such as 0,255 or 1-150")
+    if sum(map(len, ranges)) > MAX_MASK_VALUES:
+        raise ValueError(f"there are at most {MAX_MASK_VALUES} classes")
+    return [number for part in ranges for number in part]
+
+
+def _differing(values: tuple[int, ...]) -> tuple[int, ...]:
+    repeated = [number for number in values if values.count(number) > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]} is named twice; give each class its own number")
+    return values
+
+
+_RANGE: Final = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?", re.ASCII)
+MaskValues = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_numbers), AfterValidator(_differing)
+]
+
+
 class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
     name: Literal["shapes", "camvid", "folder"] = Field(default="shapes", description="data set")
     root: str = Field(default="", description="folder of the data set (camvid, folder)")
-    classes: str = Field(default="", description="class list, TOML or text, for the folder data set")
+    classes: str = Field(default="", description="class list, TOML, text or CSV, for the folder data set")
+    mask_values: MaskValues = Field(
+        default=(),
+        max_length=MAX_MASK_VALUES,
+        description="number of each class in index masks, such as 0,255 or 1-150; empty: 0, 1, 2, ... (folder)",
+    )
+    allow_absent_classes: bool = Field(
+        default=False, description="train though a class has no training pixel, or 255 is all that masks hold beside 0"
+    )
+    allow_mostly_ignored: bool = Field(
+        default=False, description="go on though over half of the pixels are marked as not to count"
+    )
     height: int = Field(default=128, ge=32, description="height the network sees [px]")
     width: int = Field(default=192, ge=32, description="width the network sees [px]")
     crop_height: int = Field(default=0, ge=0, description="height of a training crop [px]; 0 takes the full height")
@@ -45,6 +84,8 @@ class DataConfig(Section):
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
         if self.name == "shapes" and (self.root or self.classes):
             raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
+        if self.name != "folder" and self.mask_values:
+            raise ValueError(f"mask_values belong to the folder data set, and name is {self.name}; leave them out")
         return self
 
 

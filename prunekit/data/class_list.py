@@ -10,23 +10,30 @@ As TOML, everything but the names optional:
     name = "road"
     colour = [128, 64, 128]
 
-As text, one class a line, `road` or `road 128 64 128`; blank lines and lines that start with # do not count.
+As text, one class a line, `road` or `road 128 64 128`, or a table, `road,128,64,128`, with or without the names of its
+columns in the first row (`labels.table`); blank lines and lines that start with # do not count.
 """
 
 import colorsys
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap
+from prunekit.data.labels.table import is_table, read_table
 from prunekit.errors import DataError
 
 MAX_LIST_BYTES: Final = 1 << 20
 Colour = tuple[int, int, int]
 MaskKind = Literal["auto", "index", "colour"]
+_NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
+_OTHER_SUFFIXES: Final = (".json", ".yaml", ".yml", ".xml")
+_LISTED: Final = 10  # mistakes that an error shows before it counts the rest
+_SHOWN: Final = 60  # characters of a wrong value that an error shows
 
 
 @dataclass(frozen=True)
@@ -40,43 +47,71 @@ class ClassList:
     """The number in index masks that becomes the class map's ignore index."""
     ignore_colour: Colour | None = None
     masks: MaskKind = "auto"
+    values: tuple[int, ...] = ()
+    """The number in index masks of each class; empty where that is the class's own place in the list."""
+
+    def __post_init__(self) -> None:
+        if self.values and len(self.values) != len(self.classes):
+            raise DataError(
+                f"data.mask_values names {len(self.values)} numbers, the class list {len(self.classes)} classes. "
+                "Give one number a class, in the order of the list."
+            )
+        known = self.values or range(len(self.classes))
+        if self.ignore_index in known and not (self.values and self.ignore_index == IGNORE_INDEX):
+            name = self.classes.names[known.index(self.ignore_index)]
+            raise DataError(
+                f"ignore_index {self.ignore_index} is also the class {name!r} in the masks. "
+                "Choose a number that is no class, or remove that class from the list if it is the last."
+            )
+
+    @property
+    def ignored_value(self) -> int | None:
+        """The number in index masks of pixels that do not count; None where every number is a class."""
+        return None if self.ignore_index in self.values else self.ignore_index
+
+
+_Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    colour: list[int] | None = Field(None, min_length=3, max_length=3)
+    colour: list[_Channel] | None = Field(None, min_length=3, max_length=3)
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     ignore_index: int = Field(IGNORE_INDEX, ge=0, le=65535)
-    ignore_colour: list[int] | None = Field(None, min_length=3, max_length=3)
+    ignore_colour: list[_Channel] | None = Field(None, min_length=3, max_length=3)
     masks: MaskKind = "auto"
     classes: list[_Entry] = Field(min_length=1)
 
 
-def read_class_list(path: Path) -> ClassList:
-    """Read a class list; a name ending in .toml is TOML, anything else text.
+def read_class_list(path: Path, values: tuple[int, ...] = ()) -> ClassList:
+    """Read a class list; a name ending in .toml is TOML, anything else text or a table.
+
+    Args:
+        path: the file.
+        values: the number of each class in index masks, where that is not its place in the list.
 
     Raises:
-        DataError: the file is missing, too large, malformed, colours only some classes, or repeats a colour.
+        DataError: the file is missing, too large, malformed, colours only some classes, repeats a colour, or does not
+            fit `values`.
     """
     text = _read_text(path)
     document = _from_toml(text, path) if path.suffix.lower() == ".toml" else _from_text(text, path)
-    colours = [entry.colour for entry in document.classes if entry.colour is not None]
+    colours = [_colour(entry.colour) for entry in document.classes if entry.colour is not None]
     if colours and len(colours) != len(document.classes):
         raise DataError(f"{path} gives {len(colours)} of {len(document.classes)} classes a colour. Give all, or none.")
-    palette = tuple(map(_colour, colours)) if colours else made_up_palette(len(document.classes))
-    classes = ClassMap(tuple(entry.name for entry in document.classes), palette)
-    if document.ignore_index < len(classes):
-        raise DataError(
-            f"{path}: ignore_index {document.ignore_index} is also the class {classes.names[document.ignore_index]!r}. "
-            "Choose a number that is no class, or remove that class from the list if it is the last."
-        )
     ignored = None if document.ignore_colour is None else _colour(document.ignore_colour)
-    _refuse_repeated([*map(_colour, colours), *([] if ignored is None else [ignored])], path)
-    return ClassList(classes, bool(colours), document.ignore_index, ignored, document.masks)
+    palette = tuple(colours) or made_up_palette(len(document.classes))
+    try:
+        classes = ClassMap(tuple(entry.name for entry in document.classes), palette)
+        found = ClassList(classes, bool(colours), document.ignore_index, ignored, document.masks, values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    _refuse_repeated(colours if ignored is None else [*colours, ignored], path)
+    return found
 
 
 def made_up_palette(count: int) -> tuple[Colour, ...]:
@@ -92,11 +127,14 @@ def made_up_palette(count: int) -> tuple[Colour, ...]:
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
-        raise DataError(f"Class list {path} does not exist. Name one as data.classes, or put classes.toml in the root.")
+        raise DataError(
+            f"Class list {path.absolute()} does not exist. Name one as data.classes (--set data.classes=FILE), "
+            "or put classes.toml into the data set's folder."
+        )
     if path.stat().st_size > MAX_LIST_BYTES:
         raise DataError(f"Class list {path} has over {MAX_LIST_BYTES} bytes. Is it a class list?")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a byte order mark
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"Class list {path} cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from error
 
@@ -104,30 +142,55 @@ def _read_text(path: Path) -> str:
 def _from_toml(text: str, path: Path) -> _Document:
     try:
         values: dict[str, Any] = tomllib.loads(text)
-        return _Document.model_validate(values)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number of thousands of digits
         raise DataError(f"Class list {path} is not TOML: {error}. Correct the line, or name it .txt.") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise DataError(
-            f"Class list {path} cannot be followed:\n  " + "\n  ".join(lines) + "\n"
-            "It holds [[classes]] tables with name and colour, and may hold ignore_index, ignore_colour and masks."
-        ) from None
+    return _document(values, path)
 
 
 def _from_text(text: str, path: Path) -> _Document:
     lines = [line.strip() for line in text.splitlines()]
-    entries = [_entry(line) for line in lines if line and not line.startswith("#")]
-    if not entries:
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
         raise DataError(f"Class list {path} is empty. Write one class name a line, in the order of the labels.")
-    return _Document(ignore_index=IGNORE_INDEX, ignore_colour=None, classes=entries)
+    if path.suffix.lower() in _OTHER_SUFFIXES or lines[0].startswith(("{", "[", "<", "---")):
+        raise DataError(
+            f"Class list {path} looks like JSON, YAML, XML or TOML of another name, and its lines are no class names. "
+            "Write a class list as TOML (.toml), as a table (.csv) or as text, one class a line."
+        )
+    table = path.suffix.lower() in (".csv", ".tsv") or is_table(lines)
+    return _document({"classes": read_table(lines, str(path)) if table else list(map(_entry, lines))}, path)
 
 
-def _entry(line: str) -> _Entry:
+def _document(values: dict[str, Any], path: Path) -> _Document:
+    try:
+        return _Document.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_shown(e['input'])})" for e in error.errors()]
+        rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+        raise DataError(
+            f"Class list {path} cannot be followed:\n  " + "\n  ".join([*lines[:_LISTED], *rest]) + "\n"
+            "It holds [[classes]] tables with name and colour, and may hold ignore_index, ignore_colour and masks."
+        ) from None
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of over 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _entry(line: str) -> dict[str, Any]:
     *words, red, green, blue = ["", "", "", *line.split()]
-    if len(words) > 3 and all(part.isdecimal() for part in (red, green, blue)):
-        return _Entry(name=" ".join(words[3:]), colour=[int(red), int(green), int(blue)])
-    return _Entry(name=line, colour=None)
+    if len(words) > 3 and all(_NUMBER.fullmatch(part) for part in (red, green, blue)):
+        return {"name": " ".join(words[3:]), "colour": [_channel(part) for part in (red, green, blue)]}
+    return {"name": line}
+
+
+def _channel(digits: str) -> int:
+    """Return a number, or for one of many digits another that is no colour either: Python converts 4300 at most."""
+    return int(digits) if len(digits) < 10 else 10**9
 
 
 def _colour(values: list[int]) -> Colour:
@@ -137,7 +200,5 @@ def _colour(values: list[int]) -> Colour:
 
 def _refuse_repeated(colours: list[Colour], path: Path) -> None:
     for colour in colours:
-        if not all(0 <= value <= 255 for value in colour):
-            raise DataError(f"{path}: {list(colour)} is no colour. Write three numbers from 0 to 255.")
         if colours.count(colour) > 1:
             raise DataError(f"{path} gives the colour {list(colour)} twice. Give each class its own.")

@@ -3,6 +3,7 @@
 Shapes: H height, W width.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -40,6 +41,9 @@ class ClassMap:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1 or not name.strip()})
         if repeated:
             raise DataError(f"Class names must be unique and not empty, got {repeated} twice or blank. Rename them.")
+        unfit = [name for name in self.names if any(unicodedata.category(part) in ("Cc", "Cs") for part in name)]
+        if unfit:  # they would reach the terminal of whoever reads the table
+            raise DataError(f"Class name {unfit[0]!a} holds a control character. Rename the class.")
         if len(self.palette) != len(self.names):
             raise DataError(f"{len(self.names)} classes have {len(self.palette)} colours. Give each class one colour.")
         for name, colour in zip(self.names, self.palette, strict=True):

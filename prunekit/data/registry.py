@@ -23,7 +23,7 @@ def _camvid(config: DataConfig, split: Split) -> SegmentationDataset:
 
 
 def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
-    return FolderDataset(config.root, split, class_list=config.classes)
+    return FolderDataset(config.root, split, class_list=config.classes, mask_values=config.mask_values)
 
 
 DATASETS: Final[Mapping[str, Opener]] = {"shapes": _shapes, "camvid": _camvid, "folder": _folder}

@@ -13,6 +13,8 @@ KEYS = [f"{section}.{key}" for section, field in Recipe.model_fields.items() for
 
 def _values(section: type[Section], key: str) -> st.SearchStrategy[Any]:
     annotation = section.model_fields[key].annotation
+    if key == "mask_values":
+        return st.lists(st.integers(0, 65535), unique=True, max_size=5).map(tuple)
     if choices := get_args(annotation):
         return st.sampled_from(choices)
     return {
@@ -30,7 +32,7 @@ def _recipes(draw: st.DrawFn) -> Recipe:
         keys = draw(st.lists(st.sampled_from(sorted(field.annotation.model_fields)), unique=True))
         values[section] = {key: draw(_values(field.annotation, key)) for key in keys}
     data, selection = values["data"], values["selection"]
-    if data.get("root") or data.get("classes"):
+    if data.get("root") or data.get("classes") or data.get("mask_values"):
         data["name"] = "folder"  # generated scenes have neither
     for part, low, high in ((data, "scale_min", "scale_max"), (selection, "start", "end")):
         part.pop(low, None)
@@ -113,3 +115,24 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
 def test_a_folder_beside_the_generated_data_is_refused() -> None:
     with pytest.raises(ConfigError, match="shapes is generated"):
         parse_recipe({"data": {"root": "somewhere"}})
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [("0,255", (0, 255)), ("1-3, 7", (1, 2, 3, 7)), ("", ()), ([0, 255], (0, 255)), ("5", (5,)), ((), ())],
+)
+def test_numbers_of_masks_are_written_as_numbers_and_ranges(given, values):
+    recipe = parse_recipe({"data": {"name": "folder", "mask_values": given}})
+    assert recipe.data.mask_values == values
+    assert parse_recipe(tomllib.loads(dump_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize("given", ["a", "3-1", "0,0", "1-700", "70000", "0-99999", "1,,2", "-1", [1.5], 7, "9" * 5000])
+def test_what_is_no_list_of_such_numbers_is_refused(given):
+    with pytest.raises(ConfigError, match="mask_values"):
+        parse_recipe({"data": {"name": "folder", "mask_values": given}})
+
+
+def test_numbers_of_masks_belong_to_the_folder_data_set():
+    with pytest.raises(ConfigError, match="belong to the folder"):
+        parse_recipe({"data": {"name": "camvid", "mask_values": "0,255"}})

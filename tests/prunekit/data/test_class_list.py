@@ -59,7 +59,9 @@ def test_mistakes_are_named(tmp_path, text, said):
     assert "Traceback" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n# nothing\n", b"\xff\xfe\x00", b"x" * (1 << 21)])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n# nothing\n", b"\xff\xfe\x00", b"x" * (1 << 21), b"x" * 200_000 + b"\x00"]
+)
 def test_files_that_are_no_class_list_are_refused(tmp_path, content):
     path = tmp_path / "classes.txt"
     path.write_bytes(content)
@@ -77,3 +79,49 @@ def test_too_many_classes_are_refused(tmp_path):
 def test_a_palette_must_fit_the_names(palette):
     with pytest.raises(DataError):
         ClassMap(("a", "b"), palette)
+
+
+DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (f"road 1 2 {DIGITS}", "classes.txt"),
+        (f"road 1 2 {'0' * 5000}7", "classes.txt"),
+        (f"ignore_index = {DIGITS}", "classes.toml"),
+        (f"ignore_index = 0x{DIGITS}", "classes.toml"),
+        (f'[[classes]]\nname = "a"\ncolour = [1, 2, 0x{DIGITS}]', "classes.toml"),
+        (f"ignore_index = 0x{DIGITS}\n" + '[[classes]]\nname = "a"', "classes.toml"),
+        ('[[classes]]\nname = "a"\ncolour = [1, 2, -3]', "classes.toml"),
+    ],
+)
+def test_numbers_of_any_length_are_an_error_of_a_few_lines(tmp_path, text, name):
+    with pytest.raises(DataError, match="classes") as caught:
+        read_class_list(written(tmp_path, text, name))
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_list_of_very_many_coloured_classes_is_refused_at_once(tmp_path):
+    lines = [f"c{number} {number % 200} 7 9" for number in range(60_000)]
+    with pytest.raises(DataError, match="got 60000"):
+        read_class_list(written(tmp_path, "\n".join(lines), "many.txt"))
+
+
+@pytest.mark.parametrize("name", ["road\x1b[2J", "a\x07b", "bell\ud800"])
+def test_a_name_that_would_steer_the_terminal_is_refused(name):
+    with pytest.raises(DataError, match="control character") as caught:
+        ClassMap((name,), ((0, 0, 0),))
+    assert str(caught.value).isprintable()
+
+
+def test_numbers_of_masks_must_fit_the_list(tmp_path):
+    path = written(tmp_path, "road\nsky\n", "classes.txt")
+    assert read_class_list(path, (0, 255)).ignored_value is None
+    assert read_class_list(path, (7, 8)).ignored_value == 255
+    with pytest.raises(DataError, match="3 numbers, the class list 2"):
+        read_class_list(path, (0, 1, 2))
+    toml = written(tmp_path, 'ignore_index = 0\n[[classes]]\nname = "a"\n[[classes]]\nname = "b"')
+    assert read_class_list(toml, (1, 2)).ignored_value == 0
+    with pytest.raises(DataError, match="'b' in the masks"):
+        read_class_list(toml, (1, 0))

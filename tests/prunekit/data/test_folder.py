@@ -201,3 +201,59 @@ def test_hidden_and_foreign_files_do_not_disturb(folder_root):
 def test_the_class_list_may_lie_elsewhere(folder_root):
     (folder_root / "classes.toml").rename(folder_root / "list.toml")
     assert len(FolderDataset(folder_root, "train", class_list=folder_root / "list.toml").classes) == 3
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 65535), min_size=1, max_size=6, unique=True),
+    st.data(),
+)
+def test_each_number_of_mask_values_is_the_class_at_its_place(tmp_path, values, data):
+    colours = tuple((number, 0, 0) for number in range(len(values)))
+    classes = ClassMap(tuple("abcdef"[: len(values)]), colours)
+    listed = ClassList(classes, coloured=False, values=tuple(values))
+    labels = data.draw(hnp.arrays(np.uint8, (3, 5), elements=st.integers(0, len(values) - 1)))
+    stored = np.array(values, dtype=np.uint16)[labels]
+    Image.fromarray(stored).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", listed), labels)
+    stored[1, 2] = data.draw(st.integers(0, 65535).filter(lambda value: value not in (*values, 255)))
+    Image.fromarray(stored).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=f"holds {stored[1, 2]} at 1 pixels"):
+        read_mask(tmp_path / "mask.png", listed)
+    if 255 not in values:
+        stored[1, 2] = 255
+        Image.fromarray(stored).save(tmp_path / "mask.png")
+        assert read_mask(tmp_path / "mask.png", listed)[1, 2] == IGNORE_INDEX
+
+
+def test_numbers_of_masks_and_colours_are_not_both_given(tmp_path):
+    as_colours(np.zeros((2, 2), dtype=np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"data\.mask_values names numbers"):
+        read_mask(tmp_path / "mask.png", ClassList(CLASSES, coloured=True, values=(0, 1, 2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["palette", "grey"])
+def test_a_transparent_index_mask_must_be_settled(tmp_path, kind):
+    path, stored = tmp_path / "mask.png", np.array([[0, 1], [1, 0]], dtype=np.uint8)
+    mask = palette_png(stored, CLASSES.palette) if kind == "palette" else Image.fromarray(stored)
+    mask.save(path, transparency=bytes([0, 255, 255, 255]) if kind == "palette" else 0)
+    with pytest.raises(DataError, match="transparent in places"):
+        read_mask(path, ClassList(CLASSES, coloured=True))
+    assert np.array_equal(read_mask(path, ClassList(CLASSES, coloured=True, masks="index")), stored)
+    mask.save(path, transparency=bytes([255] * 4) if kind == "palette" else 77)
+    assert np.array_equal(read_mask(path, ClassList(CLASSES, coloured=True)), stored)
+
+
+def test_a_mask_of_several_pictures_or_deep_colours_is_refused(tmp_path):
+    frames = [Image.new("L", (4, 4), 1), Image.new("L", (4, 4), 2)]
+    frames[0].save(tmp_path / "mask.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="several pictures"):
+        read_mask(tmp_path / "mask.png", LIST)
+
+
+def test_a_mask_turned_by_exif_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (4, 4)).save(tmp_path / "mask.png", exif=exif)
+    with pytest.raises(DataError, match="upright"):
+        read_mask(tmp_path / "mask.png", LIST)

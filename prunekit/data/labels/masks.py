@@ -1,0 +1,135 @@
+"""Masks: PNGs that hold a number a pixel, or show the colour of a class.
+
+Shapes: H height, W width.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from prunekit.data.class_list import ClassList
+from prunekit.data.dataset import IGNORE_INDEX
+from prunekit.data.images import MASK_FORMATS, is_opaque, label_array, load, rgb_array
+from prunekit.errors import DataError
+
+_NUMBERS: Final = 1 << 16  # of a mask of 16 bits a pixel
+_UNKNOWN: Final = -1
+_Labels = npt.NDArray[np.uint8]
+
+
+def read_mask(path: Path, class_list: ClassList) -> _Labels:
+    """Read a mask as labels, uint8 [H, W].
+
+    Raises:
+        DataError: the file is no PNG mask, ambiguous, or holds a number or colour that is no class.
+    """
+    mask = load(path, MASK_FORMATS)
+    if _kind(mask, path, class_list) == "colour":
+        if class_list.values:
+            raise DataError(
+                f"Mask {path} shows colours, and data.mask_values names numbers. Leave it out and give each class its "
+                "colour in the class list, or save the masks as index PNGs."
+            )
+        return _from_colours(mask, path, class_list)
+    return _from_numbers(label_array(mask, path), path, class_list)
+
+
+def _kind(mask: Image.Image, path: Path, class_list: ClassList) -> Literal["index", "colour"]:
+    if class_list.masks != "auto":
+        return class_list.masks
+    if mask.mode in ("RGB", "RGBA"):
+        return "colour"
+    if not is_opaque(mask, path):
+        raise DataError(
+            f"Mask {path} is transparent in places: do these pixels count by their number? If so, say masks = "
+            '"index" in the class list (as TOML), or save the masks without transparency.'
+        )
+    if mask.mode != "P":
+        return "index"
+    if class_list.coloured and _palette_contradicts(mask, class_list):
+        raise DataError(
+            f"Mask {path} is a palette PNG that shows the class list's colours under other numbers than its own. "
+            'Say which is meant: masks = "index" or masks = "colour" in the class list (as TOML).'
+        )
+    return "index"
+
+
+def _palette_contradicts(mask: Image.Image, class_list: ClassList) -> bool:
+    """Tell whether the mask shows class colours only, and some of them under another class's number."""
+    flat = mask.getpalette("RGB") or []
+    numbers: list[int] = np.unique(np.asarray(mask)).tolist()
+    shown = {number: tuple(flat[3 * number : 3 * number + 3]) for number in numbers}
+    meant = dict(enumerate(class_list.classes.palette))
+    if class_list.ignore_colour is not None:
+        meant[class_list.ignore_index] = class_list.ignore_colour
+    known = set(meant.values())
+    return all(colour in known for colour in shown.values()) and any(
+        meant.get(number) != colour for number, colour in shown.items()
+    )
+
+
+def _from_numbers(stored_HW: npt.NDArray[np.int64], path: Path, class_list: ClassList) -> _Labels:
+    label_of = np.full(_NUMBERS + 1, _UNKNOWN, dtype=np.int16)  # the last stands for what no mask may hold
+    label_of[list(class_list.values or range(len(class_list.classes)))] = range(len(class_list.classes))
+    if class_list.ignored_value is not None:
+        label_of[class_list.ignored_value] = IGNORE_INDEX
+    known_HW = (stored_HW >= 0) & (stored_HW < _NUMBERS)
+    labels_HW = label_of[np.where(known_HW, stored_HW, _NUMBERS)]
+    wrong = stored_HW[labels_HW == _UNKNOWN]
+    if wrong.size:
+        number = int(wrong.max())
+        raise DataError(_unknown_number(number, int((wrong == number).sum()), path, class_list))
+    return labels_HW.astype(np.uint8)
+
+
+def _unknown_number(number: int, count: int, path: Path, class_list: ClassList) -> str:
+    if class_list.values:
+        known = f"data.mask_values {', '.join(map(str, class_list.values[:10]))}"
+        known += f" and {len(class_list.values) - 10} more" if len(class_list.values) > 10 else ""
+    else:
+        known = f"the class list 0 to {len(class_list.classes) - 1}"
+    ignored = "" if class_list.ignored_value is None else f", and {class_list.ignored_value} for pixels not to count"
+    return (
+        f"Mask {path} holds {number} at {count} pixels; {known}{ignored}. Correct the mask, add the class or "
+        "ignore_index to the class list, or name the numbers of the classes in its order: --set data.mask_values=0,255"
+    )
+
+
+def _from_colours(mask: Image.Image, path: Path, class_list: ClassList) -> _Labels:
+    if not class_list.coloured:
+        raise DataError(f"Mask {path} shows colours, the class list names none. Give each class its colour there.")
+    if mask.mode not in ("RGB", "RGBA", "P", "L", "1"):
+        raise DataError(f"Mask {path} has pixels of kind {mask.mode}, which show no colours. Save it as RGB PNG.")
+    if not is_opaque(mask, path):
+        raise DataError(f"Mask {path} is transparent in places. Save it as RGB without transparency.")
+    packed_HW = _packed(rgb_array(mask))
+    known = np.array(class_list.classes.palette, dtype=np.uint8).reshape(-1, 3)
+    labels = list(range(len(class_list.classes)))
+    if class_list.ignore_colour is not None:
+        known = np.concatenate([known, np.array([class_list.ignore_colour], dtype=np.uint8)])
+        labels.append(IGNORE_INDEX)
+    colours_C = _packed(known)
+    order_C = np.argsort(colours_C)
+    place_HW = np.searchsorted(colours_C[order_C], packed_HW).clip(max=len(labels) - 1)
+    unknown_HW = colours_C[order_C][place_HW] != packed_HW
+    if unknown_HW.any():
+        raise DataError(_unknown_colour(packed_HW[unknown_HW], path))
+    return np.array(labels, dtype=np.uint8)[order_C][place_HW]
+
+
+def _packed(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    wide = colours.astype(np.int64)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def _unknown_colour(packed_N: npt.NDArray[np.int64], path: Path) -> str:
+    values, counts = np.unique(packed_N, return_counts=True)
+    value = int(values[counts.argmax()])
+    return (
+        f"Mask {path} shows the colour {[value >> 16, value >> 8 & 255, value & 255]} at {int(counts.max())} pixels, "
+        f"which no class has ({len(values)} unknown colours in all). Add it to the class list, or as ignore_colour; "
+        "many unknown colours mean that the mask was smoothed or saved lossily."
+    )
