@@ -51,6 +51,11 @@ class RunDirectory:
         """`metrics.jsonl`: one JSON object a line."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def labels_path(self) -> Path:
+        """`labels.json`: pixels by class of the training and validation split."""
+        return self.path / "labels.json"
+
     def recipe(self) -> Recipe:
         """Read the recipe back."""
         return read_recipe(self.recipe_path)

@@ -89,9 +89,11 @@ def _evaluate(
 
 def _show(report: "EvalReport") -> None:
     metrics = report.metrics
-    rows = [(name, formats.score(iou)) for name, iou in zip(report.classes, metrics["iou"], strict=True)]
+    columns = zip(report.classes, metrics["iou"], report.labels.shares, strict=True)
+    rows = [(name, formats.score(iou), formats.pixel_share(share)) for name, iou, share in columns]
+    rows.append(("(ignored)", "-", formats.pixel_share(report.labels.ignored_share)))
     title = f"{report.model} on {report.images} images of {report.data} {report.split}, run by {report.ran_on}"
-    output.show(Table(title, ("class", "IoU"), rows))
+    output.show(Table(title, ("class", "IoU", "pixels"), rows))
     output.result(f"mIoU {formats.score(metrics['miou'])}  pixel accuracy {formats.score(metrics['pixel_accuracy'])}")
     if metrics["absent_classes"]:
         names = ", ".join(report.classes[index] for index in metrics["absent_classes"])

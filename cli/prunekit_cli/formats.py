@@ -33,6 +33,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def pixel_share(share: float) -> str:
+    """Return a share of pixels as a percentage with two digits; what occurs never reads as nothing."""
+    if share == 0:
+        return "none"
+    return "< 0.01 %" if share < 1e-4 else f"{100 * share:.2f} %"
+
+
 def score(value: float | None) -> str:
     """Return an IoU with four digits; "-" where it was not measured or no class was present."""
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 WIDE = 200  # columns of a table that goes to a file or a pipe, where nothing may be cut off
 
@@ -66,6 +67,11 @@ def show(table: Table) -> None:
     _print(table, stderr=False)
 
 
+def tell(table: Table) -> None:
+    """Print a table of talk."""
+    _print(table, stderr=True)
+
+
 def settings(title: str, rows: Iterable[Setting]) -> None:
     """Print what a command is about to do with which defaults, as talk."""
     columns = ("setting", "value", "changed by")
@@ -73,6 +79,11 @@ def settings(title: str, rows: Iterable[Setting]) -> None:
 
 
 def _print(table: Table, *, stderr: bool) -> None:
+    console(stderr=stderr).print(drawn(table))
+
+
+def drawn(table: Table) -> "RichTable":
+    """Return a table as rich draws it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
@@ -81,7 +92,7 @@ def _print(table: Table, *, stderr: bool) -> None:
         rich.add_column(column, justify="left" if table.texts or index == 0 else "right", overflow="fold")
     for row in table.rows:
         rich.add_row(*row)
-    console(stderr=stderr).print(rich)
+    return rich
 
 
 def show_json(report: Any) -> None:

@@ -70,6 +70,13 @@ class Progress:
         else:
             self._live.console.print(text)
 
+    def table(self, table: output.Table) -> None:
+        """Print a table that stays, above the bar."""
+        if self._live is None:
+            output.tell(table)
+        else:
+            self._live.console.print(output.drawn(table))
+
     def _begin(self, what: str, done: int = 0) -> None:
         if self._live is not None and self._task is not None:
             self._live.remove_task(self._task)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prunekit.data.dataset import SegmentationDataset, Split
+    from prunekit.data.labels.counts import LabelCounts
     from prunekit.metrics import ConfusionMatrix
     from prunekit.recipe import DataConfig
     from prunekit_runtime.preprocessing import Preprocessing
@@ -31,6 +32,8 @@ class EvalReport:
     classes: tuple[str, ...]
     metrics: dict[str, Any]
     """miou, pixel_accuracy, iou by class, pixels and absent_classes, as `ConfusionMatrix.to_json`."""
+    labels: LabelCounts
+    """How often each class occurs there."""
 
 
 def evaluate_model(
@@ -57,16 +60,19 @@ def evaluate_model(
     Raises:
         PrunekitError: the model, its contract or the data set is not usable, or they do not belong together.
     """
+    from prunekit.data.labels.counts import check_labels, count_labels
     from prunekit.data.registry import open_dataset
 
     dataset = open_dataset(data, split)
+    check_labels(dataset, split, data)
     with open_runner(path, provider=provider, threads=threads, trust_code=trust_code) as runner:
         contract = contract_of_runner(runner, path)
         if contract is None:
             raise ExportError(f"{path} has no preprocessing.json beside it. Export it again with prunekit export.")
         matrix = evaluate_runner(runner, dataset, contract, on_image=on_image)
         ran_on = runner.name
-    return EvalReport(path, ran_on, data.name, split, len(dataset), dataset.classes.names, matrix.to_json())
+    names, labels = dataset.classes.names, count_labels(dataset)
+    return EvalReport(path, ran_on, data.name, split, len(dataset), names, matrix.to_json(), labels)
 
 
 def evaluate_runner(

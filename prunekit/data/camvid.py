@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap, Sample, Split, check_position
 from prunekit.data.images import MASK_FORMATS, check_sizes, image_size, label_array, load, read_image
+from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.pairs import Pair, check_all, find_pairs
 from prunekit.errors import DataError
 
@@ -42,7 +44,7 @@ class CamVidDataset:
             raise DataError("The camvid data set needs its folder. Give it: --root DIR, or data.root in the recipe.")
         self.classes = CLASSES
         self._pairs = find_pairs(Path(root) / split, Path(root) / f"{split}annot")
-        check_all(self._pairs, _check)
+        self.label_counts = summed(check_all(self._pairs, _check), len(self), self.classes)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -53,18 +55,18 @@ class CamVidDataset:
         return Sample(read_image(pair.image), torch.from_numpy(labels_HW), pair.name)
 
 
-def _check(pair: Pair) -> None:
+def _check(pair: Pair) -> npt.NDArray[np.int64]:
     labels_HW = _labels(pair.mask)
     rows, columns = labels_HW.shape
     check_sizes(pair.image, image_size(pair.image, ("JPEG", "PNG")), pair.mask, (rows, columns))
+    return pixel_counts(labels_HW)
 
 
-def _labels(path: Path) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
+def _labels(path: Path) -> npt.NDArray[np.uint8]:
     stored_HW = label_array(load(path, MASK_FORMATS), path)
     if stored_HW.max() > VOID:
         raise DataError(
             f"Label map {path} holds {stored_HW.max()}; CamVid's SegNet labels are 0 to {VOID}. "
             "Use the SegNet split's label maps, or open your own as data.name = 'folder'."
         )
-    labels_HW = np.where(stored_HW == VOID, IGNORE_INDEX, stored_HW).astype(np.uint8)
-    return labels_HW.reshape(stored_HW.shape[0], stored_HW.shape[1])
+    return np.where(stored_HW == VOID, IGNORE_INDEX, stored_HW).astype(np.uint8)

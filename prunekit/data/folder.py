@@ -19,11 +19,14 @@ import logging
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from prunekit.data.class_list import read_class_list
 from prunekit.data.dataset import Sample, Split, check_position
 from prunekit.data.images import IMAGE_FORMATS, check_sizes, image_size, read_image
+from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.labels.masks import read_mask as read_mask
 from prunekit.data.pairs import Pair, check_all, find_pairs
 from prunekit.errors import DataError
@@ -49,7 +52,7 @@ class FolderDataset:
         self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values)
         self.classes = self._list.classes
         self._pairs = _pairs(Path(root), split)
-        check_all(self._pairs, self._check)
+        self.label_counts = summed(check_all(self._pairs, self._check), len(self), self.classes)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -58,10 +61,11 @@ class FolderDataset:
         pair = self._pairs[check_position(index, len(self))]
         return Sample(read_image(pair.image), torch.from_numpy(read_mask(pair.mask, self._list)), pair.name)
 
-    def _check(self, pair: Pair) -> None:
+    def _check(self, pair: Pair) -> npt.NDArray[np.int64]:
         labels_HW = read_mask(pair.mask, self._list)
         height, width = labels_HW.shape
         check_sizes(pair.image, image_size(pair.image, IMAGE_FORMATS), pair.mask, (height, width))
+        return pixel_counts(labels_HW)
 
 
 def _class_list_path(root: Path, named: str | Path) -> Path:

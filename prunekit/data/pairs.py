@@ -1,15 +1,16 @@
 """Images and masks on disk, matched by stem; shared by the data sets that are folders."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from prunekit.data.images import IMAGE_SUFFIXES
 from prunekit.errors import DataError
 
+_Found = TypeVar("_Found")
 _LISTED: Final = 5  # names an error shows before it counts the rest
 
 
@@ -40,11 +41,10 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
     return [Pair(image_of[stem], mask_of[stem]) for stem in sorted(image_of)]
 
 
-def check_all(pairs: list[Pair], check: Callable[[Pair], None]) -> None:
-    """Run `check` on every pair; threads, since decoding PNGs releases the GIL."""
+def check_all(pairs: list[Pair], check: Callable[[Pair], _Found]) -> Iterator[_Found]:
+    """Run `check` on every pair and yield what it returns; threads, since decoding PNGs releases the GIL."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for _ in pool.map(check, pairs):
-            pass
+        yield from pool.map(check, pairs)
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from prunekit.data.labels.counts import LabelReport
+
 
 @dataclass(frozen=True)
 class StartEvent:
@@ -17,6 +19,8 @@ class StartEvent:
     first_epoch: int
     """Epochs that are already done: 0 unless the run is resumed."""
     strategy: str
+    labels: LabelReport
+    """How often each class occurs in both splits."""
 
 
 @dataclass(frozen=True)

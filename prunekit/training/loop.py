@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from prunekit.data.dataset import SegmentationDataset
+from prunekit.data.labels.counts import LabelReport
 from prunekit.data.loading import Batch, steps_per_epoch, train_batches
 from prunekit.data.transforms import contract_of
 from prunekit.errors import ConfigError, RunError
@@ -34,6 +35,7 @@ from prunekit.training.events import StartEvent as StartEvent
 from prunekit.training.events import StepEvent as StepEvent
 from prunekit.training.extras import Extras as Extras
 from prunekit.training.extras import checked_extras
+from prunekit.training.label_record import record_labels
 from prunekit.training.losses import training_loss
 from prunekit.training.optimisers import make_optimiser
 from prunekit.training.schedules import learning_rate
@@ -148,7 +150,8 @@ class _Training:
         first = self.counts.epochs_done
         if first == 0:  # a checkpoint must not lose the recipe it was made by
             self.run.write_recipe(self.recipe)
-        self.observer.on_start(self._start_event(first))
+        labels = record_labels(self.run, self.train_set, self.val_set, resumed=first > 0)
+        self.observer.on_start(self._start_event(first, labels))
         for epoch in range(first, self.config.epochs):
             row = self._epoch(epoch)
             rows.append(row)
@@ -284,7 +287,7 @@ class _Training:
     def _counted(self) -> Counts:
         return self.counts.model_copy(update={"scaler": self.scaler.state_dict()})
 
-    def _start_event(self, first_epoch: int) -> StartEvent:
+    def _start_event(self, first_epoch: int, labels: LabelReport) -> StartEvent:
         return StartEvent(
             device=device_name(self.device),
             precision=self.config.precision,
@@ -293,6 +296,7 @@ class _Training:
             steps=self.steps,
             first_epoch=first_epoch,
             strategy=self.recipe.selection.strategy,
+            labels=labels,
         )
 
     def _step_event(self, place: Place, tally: "_Tally", kept: int, loss: float, rate: float) -> StepEvent:

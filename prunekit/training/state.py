@@ -23,6 +23,8 @@ from prunekit.training.selection import Selector
 
 # Settings that change how fast or where a run goes, not where it ends.
 FREE_SETTINGS: Final = ("device", "threads", "workers", "cache", "eval_every", "checkpoint_every")
+# A data set may move, and knowing what its labels are like changes nothing about them.
+FREE_DATA_SETTINGS: Final = ("root", "classes", "allow_absent_classes", "allow_mostly_ignored")
 
 
 class Counts(BaseModel):
@@ -54,7 +56,8 @@ def fingerprint(recipe: Recipe) -> str:
     settings = recipe.model_dump()
     for name in FREE_SETTINGS:
         del settings["train"][name]
-    del settings["data"]["root"]  # a data set may move
+    for name in FREE_DATA_SETTINGS:
+        del settings["data"][name]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
 from prunekit.errors import PruneError, RunError, UntrustedCodeError
 from prunekit.modelfile import LoadedModel, check_model, load_model, read_card, save_model
@@ -184,6 +185,8 @@ def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analyse
     """Analyse the source and refuse what cannot be done; nothing is written yet."""
     if job.config.epochs or job.config.stage_epochs or job.config.sparsity != "none":
         steps_per_epoch(job.train_set, job.recipe.train.batch_size)
+        check_labels(job.train_set, "train", job.recipe.data, training=True)
+    check_labels(job.val_set, "val", job.recipe.data)
     segmenter = loaded.segmenter.to(job.device)
     job.tell("Evaluating the network before")
     miou = job.miou(segmenter, loaded)

@@ -1,5 +1,6 @@
 """Training from a recipe: open the data, build the network by its seed, fit."""
 
+from prunekit.data.labels.counts import check_labels
 from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of
 from prunekit.errors import PrunekitError, UntrustedCodeError
@@ -47,7 +48,8 @@ def train(
             return _trained(recipe, run, observer, resume and run.state_path.exists())
         except PrunekitError:
             if new and not (run.state_path.exists() or run.metrics_path.exists()):
-                run.recipe_path.unlink(missing_ok=True)  # no work is lost, and the corrected request finds it empty
+                for written in (run.recipe_path, run.labels_path):  # no work; the corrected request finds it empty
+                    written.unlink(missing_ok=True)
             raise
 
 
@@ -62,6 +64,9 @@ def _check_foreign(recipe: Recipe, run: RunDirectory) -> None:
 def _trained(recipe: Recipe, run: RunDirectory, observer: Observer | None, resume: bool) -> FitReport:
     resolve_device(recipe.train.device)  # a wrong device is known before any data is read
     train_set, val_set = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
+    if not resume:
+        check_labels(train_set, "train", recipe.data, training=True)
+        check_labels(val_set, "val", recipe.data)
     with cpu_threads(recipe.train):
         segmenter = build_network(recipe, len(train_set.classes), restored=resume)
     card = new_card(recipe.model, train_set.classes, contract_of(recipe.data, segmenter.stride))

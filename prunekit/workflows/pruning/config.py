@@ -14,9 +14,10 @@ STEPS: Final = {"one-shot": 1, "iterative": 2, "gradual": 4}
 
 # Settings of the fine-tuning's recipe that have a field of their own here, or that this workflow decides.
 _OWN: Final = ("epochs", "lr", "seed", "precision", "device", "threads", "distill", "sparsity", "loss", "rewind_epoch")
-_DATA: Final = tuple(
-    f"data.{key}" for key in ("root", "crop_height", "crop_width", "scale_min", "scale_max", "flip", "colour")
-)
+_WHERE: Final = ("root", "classes")  # a data set may move
+_VIEWS: Final = ("crop_height", "crop_width", "scale_min", "scale_max", "flip", "colour")
+_ACCEPTED: Final = ("allow_absent_classes", "allow_mostly_ignored")
+_DATA: Final = tuple(f"data.{key}" for key in (*_WHERE, *_VIEWS, *_ACCEPTED))
 
 TargetKind = Literal["ratio", "macs", "params", "latency"]
 

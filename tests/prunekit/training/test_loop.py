@@ -77,6 +77,7 @@ def test_a_run_leaves_recipe_metrics_state_and_model(tiny, run):
         "model.json",
         "state.safetensors",
         "metrics.jsonl",
+        "labels.json",
     }
 
 
