@@ -157,9 +157,7 @@ def _one_kill(
     return how
 
 
-def _go_on(
-    command: Command, out: Path, work: Path, how: str, wanted: dict[str, str | None], tally: Tally
-) -> None:
+def _go_on(command: Command, out: Path, work: Path, how: str, wanted: dict[str, str | None], tally: Tally) -> None:
     line = command.go_on(out) if (out / command.begun).exists() else command.start(out)
     if command.name == "export" and (out / command.final).exists():
         return  # it was whole, and was compared

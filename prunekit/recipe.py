@@ -63,6 +63,8 @@ class DataConfig(Section):
     allow_mostly_ignored: bool = Field(
         default=False, description="go on though over half of the pixels are marked as not to count"
     )
+    root_from_run: str = Field(default="", description="filled in when a run keeps the recipe: root as seen from there")
+    classes_from_run: str = Field(default="", description="the same of classes; both serve when run and data move")
     height: int = Field(default=128, ge=32, description="height the network sees [px]")
     width: int = Field(default=192, ge=32, description="width the network sees [px]")
     crop_height: int = Field(default=0, ge=0, description="height of a training crop [px]; 0 takes the full height")

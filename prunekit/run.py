@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prunekit.data_paths import anchored, located, overriding
 from prunekit.errors import RunError
 from prunekit.locking import HeldError, holding
 from prunekit.recipe import Recipe, dump_recipe, read_recipe
@@ -56,13 +57,13 @@ class RunDirectory:
         """`labels.json`: pixels by class of the training and validation split."""
         return self.path / "labels.json"
 
-    def recipe(self) -> Recipe:
-        """Read the recipe back."""
-        return read_recipe(self.recipe_path)
+    def recipe(self, overrides: dict[str, Any] | None = None) -> Recipe:
+        """Read the recipe back; data that moved along with the run is found again, and `overrides` win."""
+        return located(read_recipe(self.recipe_path, overriding(overrides or {})), self.path)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write `recipe.toml`."""
-        write_atomically(self.recipe_path, dump_recipe(recipe).encode())
+        """Write `recipe.toml`, paths of data absolute and as seen from here."""
+        write_atomically(self.recipe_path, dump_recipe(anchored(recipe, self.path)).encode())
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Replace `metrics.jsonl` by `rows`."""

@@ -24,16 +24,13 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .on
 Data = Annotated[
     str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="as in the model's run")
 ]
-Root = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Folder of the data set.", show_default="as in the model's run")
-]
 Split = Annotated[str, typer.Option(metavar="train|val|test", help="Part of the data set.")]
 
 
 def command(
     model: Model,
     data: Data = None,
-    root: Root = None,
+    root: options.RootOption = None,
     settings: options.SetOption = None,
     split: Split = "val",
     provider: options.ProviderOption = None,
@@ -59,12 +56,13 @@ def command(
 
 
 def _data(model: Path, overrides: dict[str, Any]) -> "DataConfig":
-    from prunekit.recipe import merge, parse_recipe, read_recipe
+    from prunekit.recipe import merge, parse_recipe
+    from prunekit.run import RunDirectory
 
     options.only_section("data", overrides)
     recipe = recipe_near(model)
     if recipe is not None:
-        return read_recipe(recipe, overrides).data
+        return RunDirectory(recipe.parent).recipe(overrides).data
     if "data.name" not in overrides:
         raise options.OptionError(f"No recipe.toml near {model} says which data set it was trained on. Give --data.")
     return parse_recipe(merge({}, overrides)).data

@@ -52,6 +52,7 @@ def command(
     batch: Batch = 1,
     dynamic: Dynamic = False,
     images: Images = 16,
+    root: options.RootOption = None,
     trust_code: options.TrustOption = False,
     out: Out = None,
     as_json: options.JsonOption = False,
@@ -72,18 +73,20 @@ def command(
     source = source_run(run)
     folder = next_folder(source.path / "export") if out is None else empty_folder(out)
     _announce(source, config, folder)
-    outcome = _export(source, config, folder, trust_code)
+    outcome = _export(source, config, folder, root, trust_code)
     if as_json:
         output.show_json(outcome)
     else:
         _show(outcome)
 
 
-def _export(source: "RunDirectory", config: "ExportConfig", folder: Path, trust_code: bool) -> "ExportOutcome":
+def _export(
+    source: "RunDirectory", config: "ExportConfig", folder: Path, root: str | None, trust_code: bool
+) -> "ExportOutcome":
     from prunekit_export.workflow import export_model
 
     with kept_if_written(folder), Progress() as progress:
-        return export_model(source, config, folder, trust_code=trust_code, on_stage=progress.stage)
+        return export_model(source, config, folder, root=root, trust_code=trust_code, on_stage=progress.stage)
 
 
 def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path) -> None:

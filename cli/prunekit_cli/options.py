@@ -34,6 +34,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting of the recipe; may be repeated."),
 ]
+RootOption = Annotated[
+    str | None,
+    typer.Option("--root", metavar="DIR", help="Folder of the data set.", show_default="as the run was trained"),
+]
 RecipeOption = Annotated[
     Path | None,
     typer.Option("--recipe", metavar="FILE", help="TOML recipe, see prunekit recipe.", show_default="built-in"),

@@ -59,6 +59,7 @@ def command(
     sparsity_epochs: own.SparsityEpochs = None,
     loss: own.Loss = None,
     sampler: own.Sampler = None,
+    root: options.RootOption = None,
     settings: own.Settings = None,
     lr: own.LearningRate = None,
     batches: own.Batches = None,
@@ -80,8 +81,8 @@ def command(
         show_criteria(as_json)
         return
     if resume is not None:
-        options.refuse_with_resume(options.given(given | {"RUN": run, "out": out}) | measuring)
-        _continue(resume, trust_code, as_json)
+        options.refuse_with_resume(options.given(given | {"root": None, "RUN": run, "out": out}) | measuring)
+        _continue(resume, root, trust_code, as_json)
         return
     config = own.config_of(given)
     if measuring and config.target_kind != "latency":
@@ -103,7 +104,7 @@ def _run(
         return prune_run(source, config, target, meter=meter, held=True, **_watching(progress, trust_code))
 
 
-def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
+def _continue(path: Path, root: str | None, trust_code: bool, as_json: bool) -> None:
     from prunekit.run import RunDirectory, open_run
     from prunekit.workflows.prune import is_pruning, needs_latency, read_report, resume_prune
 
@@ -115,7 +116,7 @@ def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
         report = read_report(target) if is_pruning(target) else None
         machine = report.machine if report is not None and needs_latency(report) else None
         meter = _meter(_measured_with(machine), progress) if machine is not None else None
-        report = resume_prune(target, meter=meter, **_watching(progress, trust_code))
+        report = resume_prune(target, meter=meter, root=root, **_watching(progress, trust_code))
     show(report, target, as_json)
 
 

@@ -232,6 +232,8 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
         values["stages"] = shares("--stages", values["stages"])
     if "settings" in values:
         values["settings"] = options.parse_settings(values["settings"])
+    if "root" in values:
+        values["settings"] = values.get("settings", {}) | {"data.root": values.pop("root")}
     return values
 
 

@@ -61,6 +61,8 @@ Resume = Annotated[
     Path | None, typer.Option(metavar="RUN", help="Go on with a run that was interrupted, under its own recipe.")
 ]
 
+_MOVABLE = ("data.root", "data.classes")  # what may be said anew beside --resume
+
 
 def command(
     recipe: options.RecipeOption = None,
@@ -104,8 +106,10 @@ def command(
     }
     overrides = options.parse_settings(settings) | options.given(flags)
     if resume is not None:
-        options.refuse_with_resume([*overrides, *options.given({"--recipe": recipe, "--out": out})])
-        _continue(resume, trust_code, as_json)
+        moved = {name: value for name, value in overrides.items() if name in _MOVABLE}
+        others = [name for name in overrides if name not in moved]
+        options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--out": out})])
+        _continue(resume, moved, trust_code, as_json)
         return
     plan = _read(recipe, overrides)
     with target_run(out, "train") as run:
@@ -120,14 +124,14 @@ def _read(path: Path | None, overrides: dict[str, Any]) -> "Recipe":
     return parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
 
 
-def _continue(path: Path, trust_code: bool, as_json: bool) -> None:
+def _continue(path: Path, moved: dict[str, Any], trust_code: bool, as_json: bool) -> None:
     from prunekit.run import open_run
     from prunekit.workflows.prune import is_pruning
 
     run = open_run(path)
     if is_pruning(run):
         raise OptionError(f"{path} is a pruning. Go on with it by: prunekit prune --resume {path}")
-    _show(_fit(run.recipe(), run, resume=True, trust_code=trust_code, held=False), run, as_json)
+    _show(_fit(run.recipe(moved), run, resume=True, trust_code=trust_code, held=False), run, as_json)
 
 
 def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool, trust_code: bool, held: bool) -> "FitReport":

@@ -79,6 +79,7 @@ def export_model(
     config: ExportConfig,
     out_dir: Path,
     *,
+    root: str | None = None,
     trust_code: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> ExportOutcome:
@@ -88,6 +89,7 @@ def export_model(
         source: a finished run.
         config: what to write.
         out_dir: an existing folder.
+        root: folder of the data set, where it is no longer where the run says.
         trust_code: run the python: factory of a run that others made.
         on_stage: told what is being done.
 
@@ -100,7 +102,7 @@ def export_model(
     tell = on_stage or (lambda _: None)
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
-    images = _images(source, loaded.contract, config)
+    images = _images(source, loaded.contract, config, root)
     segmenter, folded = _fold(loaded, config, images, tell)
     height, width = _size(loaded.contract, config)
     summary = export_run(
@@ -132,13 +134,14 @@ def count_macs(segmenter: Module, height: int, width: int) -> int:
     return counter.get_total_flops() // 2  # two operations a multiply-accumulate
 
 
-def _images(source: RunDirectory, contract: Preprocessing, config: ExportConfig) -> list[Tensor]:
+def _images(source: RunDirectory, contract: Preprocessing, config: ExportConfig, root: str | None) -> list[Tensor]:
     """Return training images as the network sees them, [1, 3, H, W] each, where a step needs some."""
     if config.fold != "static" and config.precision != "fp16":
         return []
     from prunekit.data.registry import open_dataset
+    from prunekit.data_paths import root_override
 
-    dataset = open_dataset(source.recipe().data, "train")
+    dataset = open_dataset(source.recipe(root_override(root)).data, "train")
     return list(prepared_images(dataset, contract, min(config.images, len(dataset))))
 
 

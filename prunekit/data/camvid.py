@@ -17,7 +17,7 @@ import torch
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap, Sample, Split, check_position
 from prunekit.data.images import MASK_FORMATS, check_sizes, image_size, label_array, load, read_image
 from prunekit.data.labels.counts import pixel_counts, summed
-from prunekit.data.pairs import Pair, check_all, find_pairs
+from prunekit.data.pairs import Pair, check_all, check_root, find_pairs
 from prunekit.errors import DataError
 
 VOID: Final = 11
@@ -40,8 +40,7 @@ class CamVidDataset:
     """
 
     def __init__(self, root: str | Path, split: Split) -> None:
-        if not str(root):
-            raise DataError("The camvid data set needs its folder. Give it: --root DIR, or data.root in the recipe.")
+        check_root(root, "camvid")
         self.classes = CLASSES
         self._pairs = find_pairs(Path(root) / split, Path(root) / f"{split}annot")
         self.label_counts = summed(check_all(self._pairs, _check), len(self), self.classes)

@@ -1,6 +1,6 @@
 """A data set of your own: a folder of images and masks, matched by stem, and a class list.
 
-    ROOT/classes.toml or classes.txt          (or the file named by data.classes)
+    ROOT/classes.toml, .txt or .csv           (or the file named by data.classes)
 
     ROOT/train/images/a.jpg                   with splits of your own: train, val, and test if you have one
     ROOT/train/masks/a.png
@@ -10,12 +10,15 @@
     ROOT/images/a.jpg                         or without: every fifth image, by a hash of its stem, is validation
     ROOT/masks/a.png                          (neighbouring video frames then leak: use train/ and val/ for those)
 
-Masks are PNGs: one class number a pixel (grey or palette), or the class list's colours (RGB). `class_list` tells
-how the class list is written. Shapes: H height, W width.
+Masks are PNGs: one number a pixel (grey or palette), or the class list's colours (RGB). A number is the class at that
+place of the list, unless `mask_values` names the number of each. `class_list` tells how the class list is written.
+Shapes: H height, W width.
 """
 
 import hashlib
 import logging
+import os
+import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +31,10 @@ from prunekit.data.dataset import Sample, Split, check_position
 from prunekit.data.images import IMAGE_FORMATS, check_sizes, image_size, read_image
 from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.labels.masks import read_mask as read_mask
-from prunekit.data.pairs import Pair, check_all, find_pairs
+from prunekit.data.pairs import Pair, check_all, check_root, find_pairs
 from prunekit.errors import DataError
 
+_CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
 _VALIDATION_SHARE: Final = 5  # one in five
 
 logger = logging.getLogger(__name__)
@@ -47,8 +51,7 @@ class FolderDataset:
     def __init__(
         self, root: str | Path, split: Split, *, class_list: str | Path = "", mask_values: tuple[int, ...] = ()
     ) -> None:
-        if not str(root):
-            raise DataError("The folder data set needs its folder. Give it: --root DIR, or data.root in the recipe.")
+        check_root(root, "folder")
         self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values)
         self.classes = self._list.classes
         self._pairs = _pairs(Path(root), split)
@@ -71,10 +74,12 @@ class FolderDataset:
 def _class_list_path(root: Path, named: str | Path) -> Path:
     if str(named):
         return Path(named)
-    found = [path for path in (root / "classes.toml", root / "classes.txt") if path.is_file()]
+    found = [root / name for name in _CLASS_LISTS if (root / name).is_file()]
     if len(found) != 1:
-        state = "no classes.toml or classes.txt" if not found else "both classes.toml and classes.txt"
-        raise DataError(f"{root} holds {state}. Name the class list as data.classes, or keep one of the two there.")
+        state = f"both {' and '.join(path.name for path in found)}" if found else f"no {' or '.join(_CLASS_LISTS)}"
+        raise DataError(
+            f"{root} holds {state}. Name the class list as data.classes (--set data.classes=FILE), or keep one there."
+        )
     return found[0]
 
 
@@ -94,12 +99,18 @@ def _pairs(root: Path, split: Split) -> list[Pair]:
     return find_pairs(root / split / "images", root / split / "masks")
 
 
+def _draw(pair: Pair) -> bytes:
+    """Return a hash of the stem, the same in either Unicode form and for names that are no UTF-8."""
+    stem = unicodedata.normalize("NFC", pair.image.stem)
+    return hashlib.sha256(os.fsencode(stem)).digest()
+
+
 def _drawn_split(pairs: list[Pair], root: Path, split: Split) -> list[Pair]:
     """Draw the validation images by hash: adding images moves few of the others from one split to the other."""
     if split == "test" or len(pairs) < 2:
         reason = "one image only" if split != "test" else "no splits, so no test images"
         raise DataError(f"{root} holds {reason}. Add images, or lay them out as train/, val/ and test/.")
-    shuffled = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).digest())
+    shuffled = sorted(pairs, key=_draw)
     validation = shuffled[: max(1, len(pairs) // _VALIDATION_SHARE)]
     chosen = validation if split == "val" else shuffled[len(validation) :]
     logger.info("%s has no splits: %d of %d images taken for %s", root, len(chosen), len(pairs), split)

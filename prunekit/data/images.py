@@ -19,6 +19,7 @@ MAX_PIXELS: Final = 1 << 26  # 67 megapixels, 200 MB decoded: above any camera's
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_FORMATS: Final = ("PNG",)  # lossless; a JPEG mask holds classes that nobody drew
+MASK_SUFFIXES: Final = (".png",)
 _ORIENTATION: Final = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE: Final = 258  # TIFF tag
 _RGB_MODES: Final = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "LA")

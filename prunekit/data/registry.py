@@ -6,6 +6,7 @@ from typing import Final
 from prunekit.data.camvid import CamVidDataset
 from prunekit.data.dataset import SegmentationDataset, Split
 from prunekit.data.folder import FolderDataset
+from prunekit.data.pairs import check_root
 from prunekit.data.shapes import ShapesDataset
 from prunekit.errors import DataError
 from prunekit.recipe import DataConfig
@@ -38,6 +39,8 @@ def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
     opener = DATASETS.get(config.name)
     if opener is None:
         raise DataError(f"There is no data set {config.name!r}. Choose one of {', '.join(DATASETS)} as data.name.")
+    if config.name != "shapes":
+        check_root(config.root, config.name, config.root_from_run)
     return opener(config, split)
 
 

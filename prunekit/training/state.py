@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
+from prunekit.data_paths import PATHS
 from prunekit.errors import RunError
 from prunekit.modelfile import load_tensors_, plain_tensors
 from prunekit.recipe import Recipe
@@ -24,7 +25,9 @@ from prunekit.training.selection import Selector
 # Settings that change how fast or where a run goes, not where it ends.
 FREE_SETTINGS: Final = ("device", "threads", "workers", "cache", "eval_every", "checkpoint_every")
 # A data set may move, and knowing what its labels are like changes nothing about them.
-FREE_DATA_SETTINGS: Final = ("root", "classes", "allow_absent_classes", "allow_mostly_ignored")
+FREE_DATA_SETTINGS: Final = (
+    *PATHS, *(f"{name}_from_run" for name in PATHS), "allow_absent_classes", "allow_mostly_ignored",
+)  # fmt: skip
 
 
 class Counts(BaseModel):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
+from prunekit.data_paths import root_override
 from prunekit.errors import PruneError, RunError, UntrustedCodeError
 from prunekit.modelfile import LoadedModel, check_model, load_model, read_card, save_model
 from prunekit.pruning.coupling import Coupling
@@ -89,6 +90,7 @@ def resume_prune(
     trust_code: bool = False,
     table: LatencyTable | None = None,
     meter: LatencyMeter | None = None,
+    root: str | None = None,
 ) -> PruneReport:
     """Go on with a pruning that was interrupted; of one that is finished, only a damaged model is written anew.
 
@@ -99,6 +101,7 @@ def resume_prune(
         trust_code: allow a factory outside prunekit, which runs that package's code.
         table: as for `prune_run`; it or a meter is needed as long as `needs_latency` says so.
         meter: as for `prune_run`.
+        root: folder of the data set, where it is no longer where the run says.
 
     Raises:
         RunError: nothing was written that could be gone on with, the source is gone or another one, latency was
@@ -115,7 +118,7 @@ def resume_prune(
             return report
         config = config_of(report, target)
         _check_criterion(config, target, trust_code)
-        recipe = _recipe_of(report, config, target)
+        recipe = _recipe_of(report, config, target, root)
         job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
         with cpu_threads(recipe.train):
             source = find_source(report, target)
@@ -129,11 +132,11 @@ def _check_criterion(config: PruneConfig, target: RunDirectory, trust_code: bool
         raise UntrustedCodeError(f"{target.path / REPORT}: {error.what}") from None
 
 
-def _recipe_of(report: PruneReport, config: PruneConfig, target: RunDirectory) -> Recipe:
+def _recipe_of(report: PruneReport, config: PruneConfig, target: RunDirectory, root: str | None) -> Recipe:
     """Return the recipe of a pruning; one that was killed before it was written is made again."""
     if target.recipe_path.exists():
-        return target.recipe()
-    return fine_tuning_recipe(find_source(report, target).recipe(), config)
+        return target.recipe(root_override(root))
+    return fine_tuning_recipe(find_source(report, target).recipe(root_override(root)), config)
 
 
 def _is_whole(target: RunDirectory) -> bool:

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from prunekit.data_paths import overriding
 from prunekit.pruning.criteria.registry import CRITERIA, is_foreign
 from prunekit.recipe import Recipe, Section, TrainConfig, merge, parse_recipe
 
@@ -141,7 +142,7 @@ def fine_tuning_recipe(recipe: Recipe, config: PruneConfig) -> Recipe:
     Raises:
         ConfigError: one of `config.settings` is unknown or out of range.
     """
-    values = merge(recipe.model_dump(), config.settings)
+    values = merge(recipe.model_dump(), overriding(config.settings))
     train: dict[str, Any] = {"epochs": max(1, config.epochs), "lr": config.lr, "seed": config.seed}
     train |= {"sparsity": "none", "distill": config.distill, "rewind_epoch": 0}
     kept = ("precision", "device", "threads", "loss")
