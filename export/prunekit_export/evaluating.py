@@ -69,10 +69,31 @@ def evaluate_model(
         contract = contract_of_runner(runner, path)
         if contract is None:
             raise ExportError(f"{path} has no preprocessing.json beside it. Export it again with prunekit export.")
+        _check_names(path, dataset.classes.names)
         matrix = evaluate_runner(runner, dataset, contract, on_image=on_image)
         ran_on = runner.name
     names, labels = dataset.classes.names, count_labels(dataset)
     return EvalReport(path, ran_on, data.name, split, len(dataset), names, matrix.to_json(), labels)
+
+
+def _check_names(path: Path, names: tuple[str, ...]) -> None:
+    """Refuse the same number of classes under other names or in another order; a model may not know its names."""
+    from prunekit.modelfile import read_card
+    from prunekit.run import RunDirectory, read_json
+
+    beside = path.parent / "classes.json"
+    if path.is_dir():
+        known = list(read_card(RunDirectory(path)).class_names)
+    elif beside.is_file():
+        known = read_json(beside).get("names")
+    else:
+        return
+    if known != list(names) and isinstance(known, list) and len(known) == len(names):
+        place = next(place for place, name in enumerate(names) if known[place] != name)
+        raise ExportError(
+            f"Class {place} is {str(known[place])[:80]!r} to the model and {names[place]!r} to the data set. Evaluate "
+            "with the model's class list, in its order: --set data.classes=FILE"
+        )
 
 
 def evaluate_runner(

@@ -138,3 +138,10 @@ def test_going_on_with_other_classes_is_refused(trained, invoke, tmp_path):
     result = invoke("train", "--resume=run")
     assert result.exit_code == 1
     assert "class list" in result.stderr
+
+
+def test_evaluating_with_classes_in_another_order_is_refused(trained, invoke, tmp_path):
+    (tmp_path / "turned.csv").write_text("object,255,0,0\nbackground,0,0,0\n")
+    result = invoke("eval", "run", "--set", "data.classes=turned.csv")
+    assert result.exit_code == 1
+    assert "Class 0 is 'background' to the model and 'object' to the data set" in result.stderr
