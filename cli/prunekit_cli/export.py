@@ -125,7 +125,8 @@ def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:
 
 
 def _folding(folded: "FoldReport") -> str:
+    rounding = "" if folded.float64_error is None else f" (rounding: in float64 {folded.float64_error:.1e})"
     return (
         f"Folded {folded.batch_norms_folded} batch norms; CCS head: {folded.ccs}. Against the unfolded network: "
-        f"relative error {folded.max_relative_error:.1e}, same labels {100 * folded.label_agreement:.3f} %"
+        f"relative error {folded.max_relative_error:.1e}{rounding}, same labels {100 * folded.label_agreement:.3f} %"
     )

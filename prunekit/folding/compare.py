@@ -3,14 +3,13 @@
 B batch, K classes, H W size.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-TOLERANCE = 1e-4  # max relative error of an exact fold in float32, the exactness contract's
+from prunekit.equality.compare import relative_error
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,3 @@ def difference(reference: nn.Module, other: nn.Module, batches: Iterable[Tensor]
         same_BHW = wanted_BKHW.argmax(dim=1) == got_BKHW.argmax(dim=1)
         agreeing, pixels = agreeing + int(same_BHW.sum()), pixels + same_BHW.numel()
     return Difference(error, agreeing / max(pixels, 1))
-
-
-def relative_error(wanted: Tensor, got: Tensor) -> float:
-    """Return max |wanted - got| / max |wanted|; infinite if a difference is not finite."""
-    gap = (wanted.double() - got.double()).abs().max()
-    scale = wanted.double().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    ratio = float(gap / scale)
-    return math.inf if math.isnan(ratio) else ratio

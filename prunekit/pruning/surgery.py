@@ -7,15 +7,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils import _pytree as pytree
 
+from prunekit.equality.compare import TOLERANCE, Comparison, compare
 from prunekit.errors import PruneError
 from prunekit.pruning.plan import Plan, Slice
 
-EXACTNESS = 1e-4
-"""Largest relative difference between a pruned and a masked network in float32 (docs/architecture.md, Contracts)."""
-
-_EXACTNESS_FLOAT64 = 1e-10
+_NOT_PROVED = "The cut network is not proved equal to the masked one."
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -65,34 +62,42 @@ def prune_(
     return module
 
 
-def check_exact(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...], tolerance: float = EXACTNESS) -> float:
+def check_exact(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...], tolerance: float = TOLERANCE) -> float:
     """Return the exactness of a plan.
 
-    In float32 first. Where that fails, float64 decides: a max-pooling whose inputs differ by less than a rounding picks
-    another place in either network, which a later unpooling makes large; a misread network stays wrong in float64.
+    Raises:
+        PruneError: it is above `tolerance` and rounding does not explain that, or nothing can be proved.
+    """
+    compared = _compared(module, plan, example_inputs, tolerance)
+    if compared.equal:
+        return compared.decisive
+    blame = "" if compared.unproved else "The analysis misread this network; please report its code. "
+    raise PruneError(f"{_NOT_PROVED} {compared.why()} {blame}Nothing was changed.")
+
+
+def exactness(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -> float:
+    """Return the largest difference between the pruned and the masked network, relative to the largest output.
+
+    Both run in evaluation mode, without gradients and under one seed. Where they differ by more than 1e-4 in the
+    precision they have, float64 decides: rounding may make a max-pooling pick another place in either network, and a
+    misread network stays wrong. Zero means equal to the last bit.
 
     Raises:
-        PruneError: it is above `tolerance`, or not a number.
+        PruneError: nothing can be said: an output is not finite or has another shape, the pruned network or float64
+            does not run, or random numbers drawn in evaluation mode depend on the channels.
     """
-    error = exactness(module, plan, example_inputs)
-    if error <= tolerance:
-        return error
-    refined = _exactness_in_float64(module, plan, example_inputs)
-    if refined is not None and refined <= _EXACTNESS_FLOAT64:
-        return refined
-    raise PruneError(
-        f"The cut network differs from the masked one by {error:.1e} of its largest output, more than "
-        f"{tolerance:.0e}. The analysis misread this network; please report its code. Nothing was changed."
-    )
+    compared = _compared(module, plan, example_inputs, TOLERANCE)
+    if compared.unproved is not None:
+        raise PruneError(f"{_NOT_PROVED} {compared.unproved}")
+    return compared.decisive
 
 
-def _exactness_in_float64(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -> float | None:
-    """Return None for a network whose own code fixes float32."""
-    doubled = pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, example_inputs)
-    try:
-        return exactness(copy.deepcopy(module).double(), plan, doubled)
-    except RuntimeError:
-        return None
+def _compared(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...], tolerance: float) -> Comparison:
+    def pair(wide: bool) -> tuple[nn.Module, nn.Module]:
+        source = copy.deepcopy(module).double() if wide else module
+        return masked(source, plan), pruned(source, plan)
+
+    return compare(pair, example_inputs, tolerance)
 
 
 def _follow(optimiser: Optimizer, names: dict[int, str], replaced: dict[str, Tensor], plan: Plan) -> None:
@@ -130,27 +135,6 @@ def masked(module: nn.Module, plan: Plan) -> nn.Module:
             gone[torch.tensor(row.keep)] = False
             tensor.index_fill_(row.dim, gone.nonzero().flatten().to(tensor.device), 0)
     return dense
-
-
-def exactness(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -> float:
-    """Return the largest difference between the pruned and the masked network, relative to the largest output.
-
-    Both run in evaluation mode and without gradients. Zero means equal to the last bit.
-    """
-    with torch.no_grad():
-        expected = _leaves(masked(module, plan).eval()(*example_inputs))
-        got = _leaves(pruned(module, plan).eval()(*example_inputs))
-    worst = 0.0
-    for want, have in zip(expected, got, strict=True):
-        if want.shape != have.shape:
-            raise PruneError(f"The pruned network returns {tuple(have.shape)} where {tuple(want.shape)} is due.")
-        scale = max(float(want.abs().max()), 1e-12)
-        worst = max(worst, float((want - have).abs().max()) / scale)
-    return worst
-
-
-def _leaves(outputs: object) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
