@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.models import segmentation
 
 from prunekit.models.zoo import build
-from prunekit.pruning import analyse, uniform_plan
+from prunekit.pruning import analyse, arbitrary_plan
 from prunekit.pruning.clique import greedy, greedy_orders, greedy_with_swaps
 from prunekit.pruning.clique.batched import orders_together
 from prunekit.pruning.criteria.sirfp import RIDGE
@@ -132,7 +132,7 @@ def _print_analysis() -> None:
         network, images_13HW = build_network().eval(), torch.zeros(1, 3, 512, 512)
         coupling = analyse(network, (images_13HW,))
         analysis = _timed(lambda network=network, images=images_13HW: analyse(network, (images,)))
-        plan = _timed(lambda coupling=coupling: uniform_plan(coupling, 0.5, align=8))
+        plan = _timed(lambda coupling=coupling: arbitrary_plan(coupling, 0.5, align=8))
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             added_mib = pool.submit(_memory_mib, name).result()
         size = f"{coupling.params() / 1e6:.1f} M"

@@ -105,6 +105,7 @@ def outputs(module: nn.Module, inputs: tuple[Any, ...], seed: int = _SEED) -> li
     return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
 
+@torch.no_grad()
 def relative_error(wanted: Tensor, got: Tensor) -> float:
     """Return max |wanted - got| / max |wanted|; infinite if a number is not finite. Of labels: whether any differs."""
     if not wanted.numel():

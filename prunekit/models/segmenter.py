@@ -44,7 +44,7 @@ class Segmenter(nn.Module):
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Return logits_BKHW."""
-        padded_B3HW = self._padded(images_B3HW)
+        padded_B3HW = self.padded(images_B3HW)
         logits_BKhw, _ = adapt(self.network(padded_B3HW), self.num_classes)
         self._take_terms()
         return _at_size(logits_BKhw, padded_B3HW, images_B3HW)
@@ -54,7 +54,7 @@ class Segmenter(nn.Module):
 
         The terms cover the padded images; their `height` and `width` say how far.
         """
-        padded_B3HW = self._padded(images_B3HW)
+        padded_B3HW = self.padded(images_B3HW)
         logits_BKhw, aux = adapt(self.network(padded_B3HW), self.num_classes)
         terms = self._take_terms()
         if terms is not None:
@@ -65,7 +65,8 @@ class Segmenter(nn.Module):
             ccs=terms,
         )
 
-    def _padded(self, images_B3HW: Tensor) -> Tensor:
+    def padded(self, images_B3HW: Tensor) -> Tensor:
+        """Return the images as the network gets them: below and right of them zeros, up to a multiple of the stride."""
         if self.stride == 1:
             return images_B3HW
         height, width = images_B3HW.shape[-2:]

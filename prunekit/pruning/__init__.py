@@ -1,10 +1,11 @@
 """Channel pruning of any network: coupling analysis, redundancy, clique, plan, surgery.
 
 coupling = analyse(module, (images_B3HW,))
-plan = uniform_plan(coupling, ratio=0.5)
+plan = uniform_plan(coupling, ratio=0.5, scores=scores)
 smaller = pruned(module, plan)
 """
 
+from prunekit.pruning.allocation import arbitrary_plan as arbitrary_plan
 from prunekit.pruning.allocation import uniform_plan as uniform_plan
 from prunekit.pruning.analysis import analyse as analyse
 from prunekit.pruning.coupling import Coupling as Coupling

@@ -12,7 +12,7 @@ from prunekit.data.transforms import contract_of
 from prunekit.errors import ModelError, PruneError, PrunekitError, RunError
 from prunekit.modelfile import MAX_CARD_BYTES, load_model, new_card, rebuild, save_model, sha256_of
 from prunekit.models.zoo import build
-from prunekit.pruning import analyse, prune_, uniform_plan
+from prunekit.pruning import analyse, arbitrary_plan, prune_
 from prunekit.recipe import DataConfig, ModelConfig
 from prunekit.run import RunDirectory
 
@@ -55,7 +55,7 @@ def test_a_network_comes_back_with_the_same_answers(run, head):
 
 def test_a_pruned_network_comes_back_by_its_plan(run):
     segmenter, card = _built()
-    plan = uniform_plan(analyse(segmenter.network, (IMAGES,)), 0.5)
+    plan = arbitrary_plan(analyse(segmenter.network, (IMAGES,)), 0.5)
     prune_(segmenter.network, plan)
     save_model(run, segmenter, card.model_copy(update={"plan": plan.to_json()}))
     loaded = load_model(run)

@@ -13,5 +13,6 @@ from prunekit.pruning.allocation.costs import ParamsCost as ParamsCost
 from prunekit.pruning.allocation.padding import PaddingWaste as PaddingWaste
 from prunekit.pruning.allocation.padding import padding_waste as padding_waste
 from prunekit.pruning.allocation.targets import Target as Target
+from prunekit.pruning.allocation.uniform import arbitrary_plan as arbitrary_plan
 from prunekit.pruning.allocation.uniform import uniform_keep as uniform_keep
 from prunekit.pruning.allocation.uniform import uniform_plan as uniform_plan

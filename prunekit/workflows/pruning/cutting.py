@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from prunekit.modelfile import LoadedModel, save_model
 from prunekit.pruning.allocation import padding_waste
 from prunekit.pruning.compensation import compensate_, reestimate_norms_
 from prunekit.pruning.coupling import Coupling, Group
+from prunekit.pruning.criteria.criterion import Criterion
 from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.plan import Plan, make_plan
 from prunekit.pruning.redundancy import redundancy
@@ -64,7 +65,7 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
     if len(report.planned) == 1:
         _check_cuts(found, now.coupling, job)
     statistics = statistics_of(evidence)
-    compensated = _compensated(evidence, found.keep, statistics, job)
+    changed = compensated(evidence, found.keep, statistics, job.criterion, job.config.compensate)
     plan = make_plan(now.coupling, found.keep)
     job.tell("Proving that the cut network equals the masked one")
     error = verify(now.network.eval(), plan, now.coupling, (now.example_13HW,))
@@ -73,7 +74,7 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
     return plan, replace(
         stage,
         cost_wanted=goal.cost_wanted,
-        compensated=compensated,
+        compensated=changed,
         exactness=error,
         miou_pruned=_settled_miou(now.loaded, job),
     )
@@ -132,12 +133,14 @@ class Compensates(Protocol):
         ...
 
 
-def _compensated(evidence: Evidence, keep: Keep, statistics: Statistics, job: Job) -> tuple[str, ...]:
+def compensated(
+    evidence: Evidence, keep: Keep, statistics: Statistics, judge: Criterion, how: Literal["auto", "none", "linear"]
+) -> tuple[str, ...]:
     """Prepare the dense network for the cut, as asked; return the layers that were changed."""
-    if job.config.compensate == "none":
+    if how == "none":
         return ()
-    if job.config.compensate == "auto" and hasattr(job.criterion, "compensate_"):
-        return cast(Compensates, job.criterion).compensate_(evidence, keep).folded
+    if how == "auto" and hasattr(judge, "compensate_"):
+        return cast(Compensates, judge).compensate_(evidence, keep).folded
     return compensate_(evidence.network, evidence.coupling, keep, statistics)
 
 

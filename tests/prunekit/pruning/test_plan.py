@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning import Plan, analyse, prune_, pruned, uniform_plan
+from prunekit.pruning import Plan, analyse, arbitrary_plan, prune_, pruned
 from prunekit.pruning.plan import Slice, make_plan
 
 Build = Callable[[Sequence[str], int], nn.Module]
@@ -22,13 +22,13 @@ def make_coupling(network: nn.Module):
 def test_the_ratio_is_met_within_a_point(random_network: Build, ratio: float) -> None:
     network = random_network(["Residual", "Projected", "Concat", "Residual"], 0)
     coupling = make_coupling(network)
-    plan = uniform_plan(coupling, ratio)
+    plan = arbitrary_plan(coupling, ratio)
     left = make_coupling(pruned(network, plan)).macs() / coupling.macs()
     assert abs((1 - left) - ratio) <= 0.01
 
 
 def test_a_plan_survives_json(random_network: Build) -> None:
-    plan = uniform_plan(make_coupling(random_network(["Grouped", "Residual"], 0)), 0.4)
+    plan = arbitrary_plan(make_coupling(random_network(["Grouped", "Residual"], 0)), 0.4)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
@@ -42,7 +42,7 @@ def test_positions_that_are_no_sorted_part_are_refused(keep: list[int]) -> None:
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 2.0])
 def test_ratios_out_of_range_are_refused(random_network: Build, ratio: float) -> None:
     with pytest.raises(PruneError, match="must be in"):
-        uniform_plan(make_coupling(random_network(["Residual"], 0)), ratio)
+        arbitrary_plan(make_coupling(random_network(["Residual"], 0)), ratio)
 
 
 @pytest.mark.parametrize("align", [2, 4, 8])
@@ -51,7 +51,7 @@ def test_channels_are_kept_in_multiples(align: int) -> None:
     convolutions = [nn.Conv2d(c, out, 3, padding=1) for c, out in itertools.pairwise(widths)]
     grouped = nn.Conv2d(72, 144, 3, groups=36)
     network = nn.Sequential(*convolutions, grouped, nn.Conv2d(144, 8, 1), nn.Conv2d(8, 4, 1)).eval()
-    plan = uniform_plan(make_coupling(network), 0.5, align)
+    plan = arbitrary_plan(make_coupling(network), 0.5, align)
     assert plan.slices
     for row in plan.slices:
         assert len(row.keep) % align == 0, row
@@ -59,7 +59,7 @@ def test_channels_are_kept_in_multiples(align: int) -> None:
 
 def test_a_ratio_out_of_reach_names_the_nearest(random_network: Build) -> None:
     with pytest.raises(PruneError, match="the nearest found is"):
-        uniform_plan(make_coupling(random_network(["Residual"], 0)), 0.99)
+        arbitrary_plan(make_coupling(random_network(["Residual"], 0)), 0.99)
 
 
 def test_frozen_and_unknown_groups_are_refused(random_network: Build) -> None:
@@ -74,7 +74,7 @@ def test_frozen_and_unknown_groups_are_refused(random_network: Build) -> None:
 def test_a_plan_of_another_network_leaves_the_network_as_it_was(random_network: Build) -> None:
     network = random_network(["Residual"], 0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    plan = uniform_plan(make_coupling(network), 0.5)
+    plan = arbitrary_plan(make_coupling(network), 0.5)
     wrong = Plan((*plan.slices, Slice("nowhere.weight", 0, 4, (0,))), plan.groups)
     with pytest.raises(PruneError, match="another network"):
         prune_(network, wrong)
@@ -86,21 +86,26 @@ def test_a_plan_of_another_network_leaves_the_network_as_it_was(random_network: 
 def test_composed_plans_prune_twice(random_network: Build) -> None:
     network = random_network(["Concat", "Grouped", "Residual"], 0)
     images = torch.randn(1, 3, 16, 16)
-    first = uniform_plan(make_coupling(network), 0.3)
+    first = arbitrary_plan(make_coupling(network), 0.3)
     once = pruned(network, first)
-    second = uniform_plan(make_coupling(once), 0.3)
+    second = arbitrary_plan(make_coupling(once), 0.3)
     both = first.then(second)
     torch.testing.assert_close(pruned(network, both)(images), pruned(once, second)(images))
     assert Plan.from_json(both.to_json()) == both
 
 
-def test_the_five_lines_of_the_readme_prune_a_module() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    code = readme.split("```python\n")[1].split("```")[0]
+@pytest.mark.parametrize("page", ["README.md", "docs/pruning.md"])
+def test_the_five_lines_of_the_docs_prune_a_module(page: str) -> None:
+    code = (Path(__file__).parents[3] / page).read_text().split("```python\n")[1].split("```")[0]
+    assert "arbitrary" not in code
     assert len([line for line in code.splitlines() if line and not line.startswith(("import", "from"))]) <= 5
     layers = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 96, 3, padding=1), nn.ReLU()]
-    names: dict[str, object] = {"model": nn.Sequential(*layers, nn.Conv2d(96, 4, 1)).eval()}
-    exec(compile(code, "README.md", "exec"), names)
+    labels = torch.randint(0, 19, (2, 32, 32))
+    names: dict[str, object] = {
+        "model": nn.Sequential(*layers, nn.Conv2d(96, 19, 1)).eval(),
+        "train_loader": [(torch.randn(2, 3, 32, 32), labels)],
+    }
+    exec(compile(code, page, "exec"), names)
     smaller = names["smaller"]
     assert isinstance(smaller, nn.Module)
     assert sum(p.numel() for p in smaller.parameters()) < 40_000

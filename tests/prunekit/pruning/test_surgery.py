@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from prunekit.errors import PruneError
-from prunekit.pruning import Plan, analyse, prune_, pruned, uniform_plan, verify
+from prunekit.pruning import Plan, analyse, arbitrary_plan, prune_, pruned, verify
 from prunekit.pruning.plan import Slice, make_plan
 
 Build = Callable[[Sequence[str], int], nn.Module]
@@ -24,7 +24,7 @@ def test_the_optimiser_goes_on_where_it_was(random_network: Build, kind: type[to
     network(images).square().mean().backward()
     optimiser.step()
     momenta = {name: optimiser.state[p] for name, p in network.named_parameters()}
-    plan = uniform_plan(analyse(network, (images,)), 0.4)
+    plan = arbitrary_plan(analyse(network, (images,)), 0.4)
     prune_(network, plan, optimiser=optimiser)
     cut = {row.parameter: row for row in plan.slices}
     for name, parameter in network.named_parameters():
@@ -58,7 +58,7 @@ def test_a_plan_that_is_not_exact_changes_nothing(random_network: Build) -> None
 
 def test_tied_weights_stay_tied(random_network: Build) -> None:
     network = random_network(["Shared"], 0)
-    smaller = pruned(network, uniform_plan(analyse(network, (torch.randn(2, 3, 8, 8),)), 0.4))
+    smaller = pruned(network, arbitrary_plan(analyse(network, (torch.randn(2, 3, 8, 8),)), 0.4))
     block = smaller.get_submodule("blocks.0")
     assert block.left.weight is block.right.weight
     assert block.left.weight.shape[0] < 5 or block.left.weight.shape[1] < 4
@@ -79,7 +79,7 @@ class TrainingHead(nn.Module):
 def test_heads_that_only_training_uses_are_cut_too() -> None:
     network = TrainingHead()
     images = torch.randn(2, 3, 8, 8)
-    smaller = pruned(network, uniform_plan(analyse(network, (images,)), 0.5)).train()
+    smaller = pruned(network, arbitrary_plan(analyse(network, (images,)), 0.5)).train()
     main, aux = smaller(images)
     assert main.shape == aux.shape == (2, 4, 8, 8)
     assert smaller.aux.in_channels == smaller.stem.out_channels < 8
@@ -89,10 +89,10 @@ def test_verify_accepts_a_good_plan_and_sees_a_wrong_structure(random_network: B
     network = random_network(["Concat", "Residual"], 0)
     images = torch.randn(2, 3, 8, 8)
     coupling = analyse(network, (images,))
-    assert verify(network, uniform_plan(coupling, 0.5), coupling, (images,)) <= 1e-4
+    assert verify(network, arbitrary_plan(coupling, 0.5), coupling, (images,)) <= 1e-4
     other = analyse(random_network(["Residual", "Concat"], 0), (images,))
     with pytest.raises(PruneError):
-        verify(network, uniform_plan(other, 0.5), other, (images,))
+        verify(network, arbitrary_plan(other, 0.5), other, (images,))
 
 
 def test_a_network_that_cannot_be_exported_gives_one_error() -> None:
@@ -110,7 +110,7 @@ def test_parameters_that_nothing_uses_stay_as_they_are() -> None:
     network[0].register_module("never", nn.Conv2d(8, 8, 1))
     coupling = analyse(network, (torch.zeros(2, 3, 8, 8),))
     assert set(coupling.unseen) == {"0.never.weight", "0.never.bias"}
-    smaller = pruned(network, uniform_plan(coupling, 0.5))
+    smaller = pruned(network, arbitrary_plan(coupling, 0.5))
     assert smaller.get_parameter("0.never.weight").shape == (8, 8, 1, 1)
 
 
@@ -122,7 +122,7 @@ def test_parametrised_layers_stay_and_their_neighbours_are_cut() -> None:
     network = nn.Sequential(*convolutions, nn.Conv2d(6, 4, 1)).eval()
     images = torch.randn(2, 3, 8, 8)
     coupling = analyse(network, (images,))
-    plan = uniform_plan(coupling, 0.3)
+    plan = arbitrary_plan(coupling, 0.3)
     smaller = prune_(copy.deepcopy(network), plan, example_inputs=(images,))
     assert {type(layer) for layer in smaller} == {type(layer) for layer in network}
     assert smaller[3].out_channels < 6

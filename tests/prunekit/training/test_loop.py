@@ -9,7 +9,7 @@ from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of
 from prunekit.errors import ConfigError, RunError
 from prunekit.modelfile import load_model, new_card, rebuild
-from prunekit.pruning import analyse, prune_, uniform_plan
+from prunekit.pruning import analyse, arbitrary_plan, prune_
 from prunekit.run import RunDirectory
 from prunekit.training.events import Silent
 from prunekit.training.loop import fit
@@ -148,7 +148,7 @@ def test_a_finished_run_resumes_to_itself_and_starts_anew_only_when_told(tiny, r
 def test_fine_tuning_a_pruned_network_resumes_to_the_same_bits(tiny, tiny_data, tmp_path):
     recipe = tiny(**{"train.epochs": 2, "selection.strategy": "pfb"})
     dense = build_network(recipe, len(tiny_data["train_set"].classes))
-    plan = uniform_plan(analyse(dense.network, (torch.zeros(1, 3, 32, 48),)), 0.5)
+    plan = arbitrary_plan(analyse(dense.network, (torch.zeros(1, 3, 32, 48),)), 0.5)
     card = new_card(recipe.model, tiny_data["train_set"].classes, contract_of(recipe.data, dense.stride))
     card = card.model_copy(update={"plan": plan.to_json()}).followed_by({"step": "prune"})
     start = {name: value.clone() for name, value in prune_(dense.network, plan).state_dict().items()}
