@@ -176,7 +176,8 @@ def newest_run(root: Path = RUNS, *, kinds: tuple[str, ...] = ()) -> RunDirector
         kind = path.name.split("-", 1)[1]
         if run.model_path.exists() and (not kinds or kind in kinds):
             return run
-    raise RunError(f"No finished run under {root}/. Train one first: prunekit train")
+    kind = f"{' or '.join(kinds)} " if kinds else ""
+    raise RunError(f"No finished {kind}run under {root}/. Train one first: prunekit train; or name a run.")
 
 
 def _numbered(root: Path) -> list[tuple[int, Path]]:

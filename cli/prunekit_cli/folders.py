@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from prunekit.run import RunDirectory
 
 
-def source_run(run: Path | None, *, kinds: tuple[str, ...] = ()) -> "RunDirectory":
-    """Open the named run, or the newest finished one of `kinds`, and say which that is."""
+def source_run(run: Path | None, *, kinds: tuple[str, ...] = (), called: str = "run") -> "RunDirectory":
+    """Open the named run, or the newest finished one of `kinds`, which are `called` so, and say which that is."""
     from prunekit.run import newest_run, open_run
 
     if run is not None:
         return open_run(run)
     newest = newest_run(kinds=kinds)
-    output.say(f"Taking the newest run, {newest.path}; name another one to change that.")
+    output.say(f"Taking the newest {called}, {newest.path}; name another one to change that.")
+    latest = newest_run()
+    if latest.path != newest.path:
+        output.say(f"{latest.path} is newer, but no {called}. To take that: name it.")
     return newest
 
 

@@ -186,5 +186,8 @@ def _show_totals(report: "PruneReport") -> None:
     ]
     output.show(Table("Pruned", ("", "before", "after", "removed"), rows))
     output.result(f"Largest difference from the masked network: {report.exactness:.1e} (exactness contract)")
-    scores = [("dense", report.miou_before), ("pruned", report.miou_pruned), ("fine-tuned", report.miou_after)]
+    scores = [("dense", report.miou_before)]
+    if report.miou_settled is not None:
+        scores.append(("dense, batch norms measured anew", report.miou_settled))
+    scores += [("pruned", report.miou_pruned), ("fine-tuned", report.miou_after)]
     output.show(Table("Validation mIoU", ("network", "mIoU"), [(name, formats.score(miou)) for name, miou in scores]))

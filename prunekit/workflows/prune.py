@@ -5,6 +5,7 @@ In the run: `recipe.toml` (of the last fine-tuning), `prune.json` (settings, and
 and the last stage's files in the run itself.
 """
 
+import copy
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from prunekit.training.snapshots import check_rewind
 from prunekit.workflows.pruning.analysing import Analysed, analysed
 from prunekit.workflows.pruning.config import PruneConfig as PruneConfig
 from prunekit.workflows.pruning.config import fine_tuning_recipe
-from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, write_cut
+from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, settled_miou, write_cut
 from prunekit.workflows.pruning.job import Job, LatencyMeter, Tell
 from prunekit.workflows.pruning.report import FIGURE as FIGURE
 from prunekit.workflows.pruning.report import FORMAT, config_of, write_begun, write_report
@@ -216,10 +217,18 @@ def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analyse
         frozen=_whole(now.coupling),
         parts_before=parts_of(now.coupling.layer_macs()),
         miou_before=miou,
+        miou_settled=_settled(loaded, job),
         planned=planned,
         machine=table_of(now).machine if job.config.target_kind == "latency" else None,
     )
     return now, report
+
+
+def _settled(loaded: LoadedModel, job: Job) -> float | None:
+    """Evaluate a copy of the source with its batch norms re-estimated; None where that is not asked for."""
+    if not job.config.bn_batches:
+        return None
+    return settled_miou(replace(loaded, segmenter=copy.deepcopy(loaded.segmenter)), job, "before, so settled")
 
 
 def _check_floor(miou: float | None, job: Job) -> None:

@@ -62,7 +62,7 @@ def prune_module(
     ignore_index: int = IGNORE_INDEX,
     seed: int = 0,
 ) -> PrunedModule:
-    """Return a cut copy of a trained network: ranked by a criterion, compensated, proved, its batch norms measured anew.
+    """Return a cut copy of a trained network: ranked, compensated, proved, its batch norms measured anew.
 
     Args:
         network: images_B3HW -> logits, a tuple that begins with them, or a mapping with "out"; stays as it is.

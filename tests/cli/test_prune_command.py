@@ -1,6 +1,7 @@
 """`prunekit prune` on a recipe that takes seconds: stages, targets, what is shown, what is resumed."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -65,6 +66,28 @@ def test_stages_are_shown_and_a_finished_run_is_shown_again(here, folder):
     assert here("prune", "--resume", "staged").stdout == first.stdout
     report = json.loads(here("prune", "--resume", "staged", "--json").stdout)["report"]
     assert report == json.loads((folder / "staged/prune.json").read_text())
+
+
+def test_a_second_bare_pruning_takes_the_trained_run_again_and_says_so(folder, invoke, tmp_path):
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    for number in (2, 3):
+        done = invoke("prune", "--ratio", "0.3", *QUICK)
+        assert done.exit_code == 0, done.output
+        assert "newest trained run, runs/0001-train" in " ".join(done.stderr.split())
+        report = json.loads((tmp_path / f"runs/{number:04d}-prune/prune.json").read_text())
+        assert report["source"].endswith("runs/0001-train")
+    assert "runs/0002-prune is newer, but no trained run" in " ".join(done.stderr.split())
+    named = invoke("prune", "runs/0002-prune", "--ratio", "0.2", *QUICK)
+    assert named.exit_code == 0, named.output
+    assert "newest" not in named.stderr
+
+
+def test_a_bare_pruning_without_a_trained_run_says_what_to_do(folder, invoke, tmp_path):
+    shutil.copytree(folder / "runs/0001-train", tmp_path / "runs/0001-prune")
+    refused = invoke("prune", *QUICK)
+    assert refused.exit_code == 1
+    assert "No finished train run under runs/" in refused.stderr
+    assert "name a run" in " ".join(refused.stderr.split())
 
 
 def test_a_stage_is_a_run_of_its_own(here):

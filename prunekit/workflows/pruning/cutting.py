@@ -76,7 +76,7 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
         cost_wanted=goal.cost_wanted,
         compensated=changed,
         exactness=error,
-        miou_pruned=_settled_miou(now.loaded, job),
+        miou_pruned=settled_miou(now.loaded, job, "as cut"),
     )
 
 
@@ -144,13 +144,13 @@ def compensated(
     return compensate_(evidence.network, evidence.coupling, keep, statistics)
 
 
-def _settled_miou(loaded: LoadedModel, job: Job) -> float | None:
-    """Re-estimate the batch norms of the cut network if that is asked for, and evaluate it."""
+def settled_miou(loaded: LoadedModel, job: Job, which: str) -> float | None:
+    """Re-estimate the batch norms of a network, in place, if that is asked for, and evaluate it."""
     if job.config.bn_batches:
         job.tell(f"Re-estimating batch norms on {job.config.bn_batches} batches")
         batches = labelled_batches(loaded, job, job.config.bn_batches)
         reestimate_norms_(loaded.segmenter.network, (batch.images_B3HW for batch in batches), loaded.segmenter)
-    job.tell("Evaluating the network as cut")
+    job.tell(f"Evaluating the network {which}")
     return job.miou(loaded.segmenter, loaded)
 
 

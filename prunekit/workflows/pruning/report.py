@@ -120,6 +120,10 @@ class PruneReport:
     parts_before: dict[str, int]
     """MACs of each part of the network."""
     miou_before: float | None
+    """Of the source as it is."""
+    miou_settled: float | None = None
+    """Of the source with its batch norms re-estimated like those of the cut network, which compares the two alike; None
+    where they are not re-estimated."""
     stages: tuple[StageReport, ...] = ()
     planned: tuple[float, ...] = ()
     """Share of the source's cost that is to be gone after each stage."""
@@ -130,6 +134,11 @@ class PruneReport:
     finished: bool = False
     source_relative: str = "."
     """The source as seen from the run, for when both were moved."""
+
+    @property
+    def miou_dense(self) -> float | None:
+        """Of the source, measured as the cut network is."""
+        return self.miou_before if self.miou_settled is None else self.miou_settled
 
     @property
     def standing(self) -> tuple[StageReport, ...]:
@@ -224,7 +233,7 @@ def write_report(run: RunDirectory, report: PruneReport) -> None:
     """Replace the figure, then the report: the run resumes from the report."""
     criterion, removed = report.config["criterion"], report.ratio_realised
     title = f"{Path(report.source).name}: {removed:.1%} of the MACs removed by {criterion}"
-    stages = [StageChange("source", report.macs_before, report.miou_before)]
+    stages = [StageChange("source", report.macs_before, report.miou_dense)]
     stages += [StageChange(f"stage {stage.number}", stage.macs_after, stage.miou) for stage in report.standing]
     figure = draw_report(title, report.groups, report.parts, stages)
     write_atomically(run.path / FIGURE, figure.encode())

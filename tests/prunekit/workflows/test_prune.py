@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prunekit.errors import PruneError, PrunekitError, RunError
-from prunekit.modelfile import load_model, read_card
+from prunekit.modelfile import load_model, read_card, save_model
 from prunekit.run import RunDirectory, read_json, write_json
 from prunekit.training.events import EpochEvent, Silent
 from prunekit.workflows.prune import (
@@ -55,6 +55,24 @@ def test_the_report_adds_up(source, new_run, config) -> None:
     values = read_json(target.path / REPORT)
     assert values["macs_after"] == report.macs_after
     assert values["ratio_realised"] == report.ratio_realised
+
+
+def test_the_source_is_measured_as_the_cut_network_is(source, new_run, config) -> None:
+    """With batch norms that no longer fit its weights, the source itself gains by measuring them anew."""
+    stale = new_run("0002-train")
+    shutil.copytree(source.path, stale.path, dirs_exist_ok=True)
+    loaded = load_model(stale)
+    for name, buffer in loaded.segmenter.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.add_(5)
+    save_model(stale, loaded.segmenter, loaded.card)
+    settled = prune_run(stale, config(epochs=0, bn_batches=2), new_run("settled"))
+    fresh = prune_run(source, config(epochs=0, bn_batches=2), new_run("fresh"))
+    assert settled.miou_settled == settled.miou_dense == fresh.miou_settled != settled.miou_before
+    assert read_report(RunDirectory(new_run("x").path.parent / "settled")) == settled
+    plain = prune_run(stale, config(epochs=0), new_run("plain"))
+    assert plain.miou_settled is None
+    assert plain.miou_dense == plain.miou_before == settled.miou_before
 
 
 def _weights(run: RunDirectory) -> dict[str, torch.Tensor]:
