@@ -19,10 +19,10 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_python_of_the_documents_runs(block: str) -> None:
-    torch.manual_seed(0)
-    model = build("python:prunekit.models.street:street_net?width=8", num_classes=4).network.eval()
+    model = build("python:prunekit.models.street:street_net?width=16", num_classes=19).network.eval()
     before = sum(parameter.numel() for parameter in model.parameters())
-    names = {"model": model}
+    labels_BHW = torch.randint(0, 19, (2, 64, 96))
+    names = {"model": model, "train_loader": [(torch.randn(2, 3, 64, 96), labels_BHW)]}
     exec(compile(block, "document", "exec"), names)
     if "smaller" in names:
         assert sum(parameter.numel() for parameter in names["smaller"].parameters()) < before

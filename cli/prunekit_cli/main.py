@@ -50,9 +50,10 @@ def _trusting(error: UntrustedCodeError, ctx: Any) -> str:
 
 def _version(asked: bool) -> None:
     if asked:
-        from prunekit import __version__
+        from prunekit_cli.versions import lines
 
-        output.result(f"prunekit {__version__}")
+        for line in lines():
+            output.result(line)
         raise typer.Exit
 
 
@@ -62,7 +63,10 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 @app.callback()
 def prunekit(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the versions of prunekit and its packages."
+        ),
     ] = False,
 ) -> None:
     """Take a segmentation network from training to a measured engine: train, prune, export, profile."""
