@@ -11,8 +11,6 @@ from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from prunekit import __version__
@@ -23,7 +21,8 @@ from prunekit.models.zoo import build
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import prune_
 from prunekit.recipe import ModelConfig
-from prunekit.run import RunDirectory, replacing, write_atomically
+from prunekit.run import RunDirectory, write_atomically
+from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
 from prunekit_runtime.errors import ContractError
 from prunekit_runtime.preprocessing import Preprocessing
 
@@ -105,9 +104,8 @@ def save_model(run: RunDirectory, segmenter: Segmenter, card: ModelCard) -> Mode
     Returns:
         the card as written, with versions and hash.
     """
-    with replacing(run.weights_path) as temporary:
-        save_file(plain_tensors(segmenter.network), temporary)
-        digest = sha256_of(temporary)
+    write_tensors(run.weights_path, plain_tensors(segmenter.network))
+    digest = sha256_of(run.weights_path)
     written = card.model_copy(update={"weights_sha256": digest, "versions": _versions()})
     write_atomically(run.model_path, (written.model_dump_json(indent=1) + "\n").encode())
     return written
@@ -134,7 +132,7 @@ def load_model(run: RunDirectory, *, trust_code: bool = False) -> LoadedModel:
         raise UntrustedCodeError(f"{run.model_path}: {error.what}") from None
     except ModelError as error:
         raise ModelError(f"{run.model_path}: {error}") from error
-    load_tensors_(segmenter.network, _read_tensors(run.weights_path), run.weights_path)
+    _load_weights_(segmenter.network, run.weights_path)
     return LoadedModel(segmenter.eval(), card, card.contract)
 
 
@@ -231,11 +229,10 @@ def _check_hash(run: RunDirectory, card: ModelCard) -> None:
         )
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged: {error}. Copy it again, or repeat the step that wrote it.") from None
+def _load_weights_(network: nn.Module, path: Path) -> None:
+    remedy = "Copy it again, or repeat the step that wrote it."
+    tensors, _ = read_tensors(path, remedy, expected_bytes=size_bytes(network.state_dict().values()))
+    load_tensors_(network, tensors, path)
 
 
 def _again(run: RunDirectory) -> str:

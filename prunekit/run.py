@@ -211,6 +211,9 @@ def replacing(path: Path) -> Generator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the file that was asked for, not its first name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

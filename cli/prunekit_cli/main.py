@@ -4,8 +4,10 @@ Commands read options, call the library and show its report; heavy imports happe
 `prunekit --help` answers at once.
 """
 
+import io
 import os
 import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,10 +16,10 @@ from typer.core import TyperGroup
 from prunekit.errors import UntrustedCodeError
 from prunekit_cli import demo, evaluate, export, inspect, output, profile, prune, recipe, train
 from prunekit_runtime.errors import PrunekitError
+from prunekit_runtime.failures import sentence_of
+from prunekit_runtime.text import printable
 
 _GIVEN = "prunekit.given"
-# What a user's path can cause; any other OSError is a bug of ours and keeps its traceback.
-_FILE_ERRORS = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError)
 
 
 class Commands(TyperGroup):
@@ -31,19 +33,38 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; PRUNEKIT_DEBUG=1 keeps the tracebacks."""
         try:
-            return super().invoke(ctx)
-        except (PrunekitError, *_FILE_ERRORS) as error:
-            if os.environ.get("PRUNEKIT_DEBUG"):
-                raise
-            output.fail(_trusting(error, ctx) if isinstance(error, UntrustedCodeError) else str(error))
-            raise typer.Exit(1) from None
+            answer = super().invoke(ctx)
+            output.flush()
+            return answer
         except KeyboardInterrupt:
             output.fail("Interrupted.")
             raise typer.Exit(130) from None  # 128 + SIGINT, what shells expect
+        except Exception as error:
+            code = _exit_code(error, ctx)
+            if code is None:
+                raise
+            raise typer.Exit(code) from None
 
 
-def _trusting(error: UntrustedCodeError, ctx: Any) -> str:
-    """Return the error with the command that goes on in spite of it."""
+def _exit_code(error: Exception, ctx: Any) -> int | None:
+    """Say what went wrong and return the exit code; None for what is to be raised on, such as a bug of ours."""
+    if isinstance(error, BrokenPipeError) and output.reader_is_gone():
+        output.close(1, 2)
+        return 141  # 128 + SIGPIPE, what shells expect: `prunekit ... | head` is no failure to talk about
+    message = _sentence(error, ctx)
+    if message is None and isinstance(getattr(error, "message", None), str):
+        # An error of usage, which typer shows: it repeats words of the command line, and so names of files.
+        error.message = printable(error.message)  # pyright: ignore[reportAttributeAccessIssue]  just asked for
+    if message is None or os.environ.get("PRUNEKIT_DEBUG"):
+        return None
+    output.fail(message)
+    return 1
+
+
+def _sentence(error: Exception, ctx: Any) -> str | None:
+    """Return what a user reads; of untrusted code with the command that goes on in spite of it."""
+    if not isinstance(error, UntrustedCodeError):
+        return str(error) if isinstance(error, PrunekitError) else sentence_of(error)
     command = shlex.join(["prunekit", *ctx.meta[_GIVEN], "--trust-code"])
     return f"{error.what}. If you trust it: {command}"
 
@@ -88,4 +109,7 @@ for _name, _module in {
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
     app()

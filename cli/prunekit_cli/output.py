@@ -1,14 +1,21 @@
-"""What a command says: data on stdout (tables, or one JSON document), talk on stderr."""
+"""What a command says: data on stdout (tables, or one JSON document), talk on stderr.
+
+All of it passes here, or through `progress`, where control characters in names are made harmless.
+"""
 
 import dataclasses
 import json
 import math
+import os
+import select
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from prunekit_runtime.text import printable, printable_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,25 +48,68 @@ def console(*, stderr: bool) -> "Console":
     """Return a console on today's stream; brackets in names are text, not markup."""
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:  # rich leaves the process here; how to leave is the funnel's to say
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDE
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return Plain(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def result(text: str) -> None:
     """Print a line of data."""
-    sys.stdout.write(text + "\n")
+    with _writing():
+        sys.stdout.write(printable(text) + "\n")
 
 
 def say(text: str) -> None:
     """Print a line of talk."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
 def fail(text: str) -> None:
     """Print an error, the last line of a command that gave up."""
-    console(stderr=True).print(f"Error: {text}", style="bold red")
+    console(stderr=True).print(f"Error: {printable(text)}", style="bold red")
+
+
+def flush() -> None:
+    """Write out what is held back, so that a disk that is full or a reader that is gone is known here.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    with _writing():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writing() -> Generator[None]:
+    """Name standard output in an error of the block, which writes there."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            close(1)
+        error.filename = "standard output"
+        raise
+
+
+def reader_is_gone() -> bool:
+    """Tell whether nobody reads standard output or the talk any more, as after `| head`."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)  # an error is reported without being asked for
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def close(*descriptors: int) -> None:
+    """Send what is still to be said nowhere: the interpreter writes it out at its end, and would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def show(table: Table) -> None:
@@ -79,7 +129,11 @@ def settings(title: str, rows: Iterable[Setting]) -> None:
 
 
 def _print(table: Table, *, stderr: bool) -> None:
-    console(stderr=stderr).print(drawn(table))
+    if stderr:
+        console(stderr=True).print(drawn(table))
+        return
+    with _writing():
+        console(stderr=False).print(drawn(table))
 
 
 def drawn(table: Table) -> "RichTable":
@@ -87,11 +141,15 @@ def drawn(table: Table) -> "RichTable":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
-    rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    rich = RichTable(
+        title=printable_name(table.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for index, column in enumerate(table.columns):
-        rich.add_column(column, justify="left" if table.texts or index == 0 else "right", overflow="fold")
+        rich.add_column(
+            printable_name(column), justify="left" if table.texts or index == 0 else "right", overflow="fold"
+        )
     for row in table.rows:
-        rich.add_row(*row)
+        rich.add_row(*map(printable_name, row))
     return rich
 
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from prunekit_cli import formats, output
+from prunekit_runtime.text import printable, printable_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -42,6 +43,7 @@ class Progress:
 
     def stage(self, what: str) -> None:
         """Begin something whose end is not known; the stage before it is over."""
+        what = printable_name(what)
         self._begin(what)
         if self._live is None:
             output.say(f"{what} ...")
@@ -50,6 +52,7 @@ class Progress:
 
     def advance(self, what: str, done: int, total: int, *, detail: str = "", left_s: float | None = None) -> None:
         """Show that `done` of `total` steps of `what` are over; time left is reckoned where it is not given."""
+        what, detail = printable_name(what), printable_name(detail)
         if what != self._what:
             self._begin(what, done)
         left = formats.duration(self._reckon_s(done, total) if left_s is None else left_s)
@@ -68,7 +71,7 @@ class Progress:
         if self._live is None:
             output.say(text)
         else:
-            self._live.console.print(text)
+            self._live.console.print(printable(text))
 
     def table(self, table: output.Table) -> None:
         """Print a table that stays, above the bar."""

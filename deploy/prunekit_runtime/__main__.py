@@ -8,9 +8,11 @@ from pathlib import Path
 
 from prunekit_runtime.bench import MIN_AGREEMENT, BenchConfig, bench, make_golden
 from prunekit_runtime.errors import PrunekitError, RunnerError
+from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.ort import PROVIDERS
 from prunekit_runtime.preprocessing import read_contract
+from prunekit_runtime.text import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,12 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except PrunekitError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; nothing was measured.\n")
         return 130
+    except Exception as error:
+        message = str(error) if isinstance(error, PrunekitError) else sentence_of(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"{printable(message)}\n")
+        return 1
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 Shapes: H height, W width.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import DataError
+from prunekit_runtime.text import printable_name
 
 IGNORE_INDEX: Final = 255
 MAX_CLASSES: Final = 255  # labels are uint8 and 255 is taken by the ignored pixels
@@ -24,7 +24,7 @@ class ClassMap:
     """The classes of a data set, in the order of their labels.
 
     Raises:
-        DataError: names are empty, repeated or too many, or the palette does not fit them.
+        DataError: names are empty, repeated, too many or hold control characters, or the palette does not fit them.
     """
 
     names: tuple[str, ...]
@@ -41,9 +41,9 @@ class ClassMap:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1 or not name.strip()})
         if repeated:
             raise DataError(f"Class names must be unique and not empty, got {repeated} twice or blank. Rename them.")
-        unfit = [name for name in self.names if any(unicodedata.category(part) in ("Cc", "Cs") for part in name)]
-        if unfit:  # they would reach the terminal of whoever reads the table
-            raise DataError(f"Class name {unfit[0]!a} holds a control character. Rename the class.")
+        unseen = next((name for name in self.names if printable_name(name) != name), None)
+        if unseen is not None:
+            raise DataError(f"Class name {printable_name(unseen)!r} holds control characters. Rename it.")
         if len(self.palette) != len(self.names):
             raise DataError(f"{len(self.names)} classes have {len(self.palette)} colours. Give each class one colour.")
         for name, colour in zip(self.names, self.palette, strict=True):

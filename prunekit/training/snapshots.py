@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from prunekit.errors import RunError
 from prunekit.modelfile import load_tensors_, plain_tensors
-from prunekit.run import RunDirectory, replacing
+from prunekit.run import RunDirectory
+from prunekit.tensorfile import first_line, read_tensors, size_bytes, write_tensors
 
 REWIND: Final = "rewind.safetensors"
+_REMEDY: Final = "Copy it again, or train the run anew."
 
 
 class _Snapshot(BaseModel):
@@ -28,8 +28,8 @@ def rewind_path(run: RunDirectory) -> Path:
 
 def save_rewind(run: RunDirectory, network: nn.Module, epoch: int) -> None:
     """Keep the weights after `epoch` epochs; a kill at any instant leaves the old file or the new one."""
-    with replacing(rewind_path(run)) as temporary:
-        save_file(plain_tensors(network), temporary, metadata={"prunekit": _Snapshot(epoch=epoch).model_dump_json()})
+    metadata = {"prunekit": _Snapshot(epoch=epoch).model_dump_json()}
+    write_tensors(rewind_path(run), plain_tensors(network), metadata)
 
 
 def check_rewind(run: RunDirectory) -> None:
@@ -55,16 +55,10 @@ def load_rewind_(network: nn.Module, run: RunDirectory) -> int:
     """
     check_rewind(run)
     path = rewind_path(run)
-    epoch, tensors = _read(path)
-    load_tensors_(network, tensors, path)
-    return epoch
-
-
-def _read(path: Path) -> tuple[int, dict[str, Tensor]]:
+    tensors, metadata = read_tensors(path, _REMEDY, expected_bytes=size_bytes(network.state_dict().values()))
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            snapshot = _Snapshot.model_validate_json((file.metadata() or {}).get("prunekit", ""))
-            return snapshot.epoch, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, ValidationError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path} is damaged: {reason}. Copy it again, or train the run anew.") from None
+        snapshot = _Snapshot.model_validate_json(metadata.get("prunekit", ""))
+    except ValidationError as error:
+        raise RunError(f"{path} is damaged: {first_line(error)}. {_REMEDY}") from None
+    load_tensors_(network, tensors, path)
+    return snapshot.epoch

@@ -10,18 +10,18 @@ from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
 from prunekit.data_paths import PATHS
 from prunekit.errors import RunError
 from prunekit.modelfile import load_tensors_, plain_tensors
 from prunekit.recipe import Recipe
-from prunekit.run import RunDirectory, replacing
+from prunekit.run import RunDirectory
+from prunekit.tensorfile import first_line, read_tensors, size_bytes, write_tensors
 from prunekit.training.optimisers import load_optimiser_tensors, optimiser_tensors
 from prunekit.training.selection import Selector
 
+_REMEDY: Final = "Delete it to train this run from the start."
 # Settings that change how fast or where a run goes, not where it ends.
 FREE_SETTINGS: Final = ("device", "threads", "workers", "cache", "eval_every", "checkpoint_every")
 # A data set may move, and knowing what its labels are like changes nothing about them.
@@ -71,8 +71,7 @@ def save_state(
     tensors = {f"network/{name}": value for name, value in plain_tensors(network).items()}
     tensors |= {f"optimiser/{name}": _plain(value) for name, value in optimiser_tensors(network, optimiser).items()}
     tensors |= {f"selector/{name}": _plain(value) for name, value in selector.state().items()}
-    with replacing(run.state_path) as temporary:
-        save_file(tensors, temporary, metadata={"prunekit": counts.model_dump_json()})
+    write_tensors(run.state_path, tensors, {"prunekit": counts.model_dump_json()})
 
 
 def load_state(
@@ -83,7 +82,9 @@ def load_state(
     Raises:
         RunError: the file is damaged, or belongs to other settings, extras or another network.
     """
-    counts, tensors = _read(run)
+    # Both optimisers keep at most two moments of each parameter, and a step.
+    expected_bytes = 4 * size_bytes(network.state_dict().values()) + size_bytes(selector.state().values())
+    counts, tensors = _read(run, expected_bytes)
     if counts.recipe != expected.recipe:
         raise RunError(
             f"{run.state_path} was written under other settings than this recipe's. "
@@ -103,14 +104,12 @@ def load_state(
     return counts
 
 
-def _read(run: RunDirectory) -> tuple[Counts, dict[str, Tensor]]:
+def _read(run: RunDirectory, expected_bytes: int) -> tuple[Counts, dict[str, Tensor]]:
+    tensors, metadata = read_tensors(run.state_path, _REMEDY, expected_bytes=expected_bytes)
     try:
-        with safe_open(run.state_path, framework="pt", device="cpu") as file:
-            counts = Counts.model_validate_json((file.metadata() or {}).get("prunekit", ""))
-            return counts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, ValidationError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{run.state_path} is damaged: {reason}. Delete it to train this run from the start.") from None
+        return Counts.model_validate_json(metadata.get("prunekit", "")), tensors
+    except ValidationError as error:
+        raise RunError(f"{run.state_path} is damaged: {first_line(error)}. {_REMEDY}") from None
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

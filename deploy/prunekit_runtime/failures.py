@@ -1,0 +1,49 @@
+"""What fails outside of our code and is no bug, in a sentence: the system refuses a file, or there is no memory."""
+
+import errno
+import os
+
+_SPACE = "Free some space, or write to another disk, and repeat: what was written before is whole."
+_ACCESS = "Name another place, or ask for access to it."
+_REMEDIES = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOENT: "Check the path.",
+    errno.EISDIR: "Name a file.",
+    errno.ENOTDIR: "Check the path: a part of it is a file.",
+    errno.EEXIST: "Name another place.",
+    errno.ELOOP: "Check the links in the path.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EMFILE: "Raise the limit on open files: ulimit -n 4096.",
+    errno.ENOMEM: "Close other programs.",
+}
+_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """Return the sentence for a user: what, what the system said, what to do; None for an error of another kind."""
+    if isinstance(error, OSError):
+        return _of_system(error)
+    if is_out_of_memory(error):
+        said = (str(error).strip().splitlines() or ["no more was said"])[0]
+        return f"The memory of this machine does not suffice: {said}. Take a smaller image, batch or network."
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an allocation failed: Python's and numpy's MemoryError, or what torch raises instead."""
+    torch_said = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    return isinstance(error, MemoryError) or torch_said
+
+
+def _of_system(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, "")
+    if error.filename is None:
+        return f"The system refuses: {reason}. {remedy}".rstrip()
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
+    return f"{name}: {reason}. {remedy}".rstrip()
