@@ -17,6 +17,7 @@ from prunekit import __version__
 from prunekit.data.dataset import ClassMap
 from prunekit.errors import DataError, ModelError, RunError, UntrustedCodeError
 from prunekit.models.segmenter import Segmenter
+from prunekit.models.soundness import check_weights
 from prunekit.models.zoo import build
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import prune_
@@ -103,7 +104,11 @@ def save_model(run: RunDirectory, segmenter: Segmenter, card: ModelCard) -> Mode
 
     Returns:
         the card as written, with versions and hash.
+
+    Raises:
+        ModelError: weights are not finite; nothing is written.
     """
+    check_weights(segmenter.network)
     write_tensors(run.weights_path, plain_tensors(segmenter.network))
     digest = sha256_of(run.weights_path)
     written = card.model_copy(update={"weights_sha256": digest, "versions": _versions()})

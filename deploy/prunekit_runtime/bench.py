@@ -14,7 +14,7 @@ from prunekit_runtime.latency import measure, peak_memory_bytes, summarise
 from prunekit_runtime.opening import open_runner
 from prunekit_runtime.ort import OrtRunner, Provider
 from prunekit_runtime.preprocessing import ByteArray, FloatArray, Preprocessing, resize_bilinear
-from prunekit_runtime.runner import Shape, show_shape
+from prunekit_runtime.runner import Shape, check_finite, show_shape
 from prunekit_runtime.trt import TrtRunner
 
 # fp16 moves logits by about 1e-3 of their range, which flips pixels on class borders only.
@@ -45,7 +45,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     calls, for engines only.
 
     Raises:
-        RunnerError: the model cannot be run here, or the size of its input is not known.
+        RunnerError: the model cannot be run here, the size of its input is not known, or its logits are not finite.
         GoldenError: the golden file belongs to another model.
     """
     with open_runner(config.model, provider=config.provider, threads=config.threads) as runner:
@@ -103,6 +103,7 @@ def _measured(runner: OrtRunner | TrtRunner, images: FloatArray, config: BenchCo
         if isinstance(runner, TrtRunner):
             compute_ms.append(runner.last_compute_ms)
 
+    check_finite(runner.run(images), runner.name)
     counts = {"batch": images.shape[0], "warmup_runs": config.warmup_runs}
     latency = measure(run, runs=config.runs, **counts)
     compute = summarise(compute_ms[config.warmup_runs :], **counts).to_json() if compute_ms else None

@@ -83,7 +83,8 @@ class GoldenCheck:
             raise GoldenError(f"{runner.name} gives logits {logits_NKhw.shape}, expected {expected}. {_REMEDY}")
         # nan must not hide behind a maximum: nan here stays nan, which no tolerance accepts.
         error = float(np.abs(logits_NKhw - self.logits).max())
-        agreement = np.mean(logits_NKhw.argmax(axis=1) == self.logits.argmax(axis=1))
+        agrees_Nhw = logits_NKhw.argmax(axis=1) == self.logits.argmax(axis=1)
+        agreement = np.mean(agrees_Nhw & np.isfinite(logits_NKhw).all(axis=1))
         return GoldenReport(
             runner=runner.name,
             max_abs_error=error,

@@ -71,6 +71,19 @@ def check_images(images_N3hw: FloatArray, shape: Shape) -> None:
         )
 
 
+def check_finite(logits_NKhw: FloatArray, name: str) -> None:
+    """Refuse logits that are no numbers: no pixel has a class then, and no score or latency means anything.
+
+    Raises:
+        RunnerError: some are nan or infinite.
+    """
+    if not np.isfinite(logits_NKhw).all():
+        raise RunnerError(
+            f"{name} gives logits that are not finite (nan or infinity). Its training diverged, its weights are "
+            "damaged, or it overflows in fp16: train with a lower learning rate, or export fp32."
+        )
+
+
 def single(names: list[str], direction: str, model: str) -> str:
     """Return the one name; a segmentation model has one image input and one logits output.
 

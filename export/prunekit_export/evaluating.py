@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunekit_export.errors import ExportError
 from prunekit_export.runners import contract_of_runner, open_runner
+from prunekit_runtime.runner import check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def evaluate_runner(
 
     Raises:
         ExportError: the model has another number of classes than the data set.
-        RunnerError: the images do not fit the model.
+        RunnerError: the images do not fit the model, or its logits are not finite.
     """
     import torch
 
@@ -117,6 +118,7 @@ def evaluate_runner(
     for index in range(len(dataset)):
         sample = dataset[index]
         logits_1Khw = runner.run(contract.prepare(sample.image_3HW.permute(1, 2, 0).numpy()))
+        check_finite(logits_1Khw, runner.name)
         if logits_1Khw.shape[1] != len(dataset.classes):
             raise ExportError(
                 f"The model knows {logits_1Khw.shape[1]} classes, the data set {len(dataset.classes)}. "

@@ -12,6 +12,7 @@ import numpy as np
 from prunekit_export.errors import ExportError
 from prunekit_export.runners import contract_of_runner, open_runner
 from prunekit_runtime.latency import compare, peak_memory_bytes
+from prunekit_runtime.runner import check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ def profile_models(
         on_round: told (rounds done, rounds) after each round, outside the time that is measured.
 
     Raises:
-        PrunekitError: a model cannot be opened or run, or the input's size is not known.
+        PrunekitError: a model cannot be opened or run, its logits are not finite, or the input's size is not known.
     """
     with ExitStack() as stack:
         runners = [
@@ -106,6 +107,8 @@ def profile_models(
         ]
         height, width = _input_size(runners, paths, config)
         images_N3hw = random_images(config.batch, height, width)
+        for runner in runners:
+            check_finite(runner.run(images_N3hw), runner.name)
         reports = _compare(runners, images_N3hw, config, on_round)
     return ProfileReport(
         models=tuple(

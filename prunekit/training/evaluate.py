@@ -13,6 +13,7 @@ from prunekit.data.dataset import SegmentationDataset
 from prunekit.data.loading import eval_batches
 from prunekit.metrics import ConfusionMatrix
 from prunekit.models.segmenter import Segmenter
+from prunekit.models.soundness import check_logits
 from prunekit_runtime.preprocessing import Preprocessing
 
 
@@ -34,6 +35,9 @@ def evaluate(
         batch_size: images a forward pass; images of different sizes never share one.
         device: where the network lies.
         on_batch: called with (images done, images in all) after each batch.
+
+    Raises:
+        ModelError: logits are not finite, so that no pixel has a class.
     """
     confusion = ConfusionMatrix(len(dataset.classes), dataset.classes.ignore_index)
     was_training, done = segmenter.training, 0
@@ -42,6 +46,7 @@ def evaluate(
         with torch.inference_mode():
             for batch in eval_batches(dataset, contract, batch_size=batch_size):
                 logits_BKhw = segmenter(batch.images_B3HW.to(device))
+                check_logits(logits_BKhw)
                 for logits_Khw, labels_HW in zip(logits_BKhw, batch.labels, strict=True):
                     height, width = labels_HW.shape
                     confusion.update(labels_HW, restored_labels(logits_Khw, contract, height, width).cpu())

@@ -19,10 +19,11 @@ from prunekit.data.dataset import SegmentationDataset
 from prunekit.data.labels.counts import LabelReport
 from prunekit.data.loading import Batch, steps_per_epoch, train_batches
 from prunekit.data.transforms import contract_of
-from prunekit.errors import ConfigError, RunError
+from prunekit.errors import ConfigError, ModelError, RunError
 from prunekit.modelfile import ModelCard, save_model
 from prunekit.models.narrow import NarrowConvolutionsContiguous
 from prunekit.models.segmenter import Segmenter
+from prunekit.models.soundness import LARGEST, check_weights
 from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
 from prunekit.training.device import autocast, check_precision, cpu_threads, resolve_device
@@ -102,7 +103,8 @@ def fit(
 
     Raises:
         ConfigError: the recipe cannot be followed here, or asks for an extra that is missing.
-        RunError: the checkpoint does not fit, or the loss is no longer finite.
+        RunError: the checkpoint does not fit, or loss, weights or logits are no longer finite: the checkpoint of
+            before is kept, and no model is written.
     """
     _check_classes(card, train_set, val_set)
     _check_contract(card, recipe)
@@ -199,8 +201,12 @@ class _Training:
         self.counts.images_kept += tally.kept
         self.counts.train_wall_s += tally.wall_s
         row = {"epoch": epoch + 1, **tally.row(), "pruned_fraction": self.counts.pruned_fraction}
-        if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
-            row |= self._evaluated()
+        try:
+            check_weights(self.segmenter.network)  # the loss was read before the last step
+            if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
+                row |= self._evaluated()
+        except ModelError as error:
+            raise self._diverged(f"After epoch {epoch + 1}: {error}") from None
         return row
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
@@ -255,12 +261,15 @@ class _Training:
 
     def _finite(self, loss: Tensor, place: Place) -> float:
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RunError(
-                f"The loss is {value} at epoch {place.epoch + 1}, step {place.step + 1}. "
-                f"Lower train.lr (now {self.config.lr:g}), or train with --precision fp32."
-            )
+        if not abs(value) < LARGEST:  # nan compares false
+            raise self._diverged(f"The loss is {value:g} at epoch {place.epoch + 1}, step {place.step + 1}.")
         return value
+
+    def _diverged(self, what: str) -> RunError:
+        kept = f" {self.run.state_path} keeps the network of before." if self.run.state_path.exists() else ""
+        return RunError(
+            f"{what} Lower train.lr (now {self.config.lr:g}), or train with --precision fp32, in a new run.{kept}"
+        )
 
     def _update(self) -> None:
         self.scaler.unscale_(self.optimiser)
