@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunekit_cli import formats, options, output
-from prunekit_cli.folders import empty_folder, kept_if_written, next_folder, source_run
+from prunekit_cli.folders import source_run
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
 
 if TYPE_CHECKING:
     from prunekit.folding.fold import FoldReport
     from prunekit.run import RunDirectory
+    from prunekit_export.parity import ParityReport
     from prunekit_export.workflow import ExportConfig, ExportOutcome
 
 EXAMPLES = (
@@ -21,6 +22,8 @@ EXAMPLES = (
     "prunekit export --trt",
     "prunekit export runs/0002-prune --precision fp16 --fold static --dynamic",
 )
+
+PARITY_COLUMNS = ("file", "computes in", "run by", "images", "shape", "error", "same labels")
 
 Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Arithmetic written into the file.")]
 Fold = Annotated[
@@ -58,6 +61,7 @@ def command(
     as_json: options.JsonOption = False,
 ) -> None:
     """Fold a run's network, write it as ONNX with its preprocessing, check it against torch, and build an engine."""
+    from prunekit_export.staging import free_folder
     from prunekit_export.workflow import ExportConfig
 
     config = ExportConfig(
@@ -71,7 +75,7 @@ def command(
         images=images,
     )
     source = source_run(run)
-    folder = next_folder(source.path / "export") if out is None else empty_folder(out)
+    folder = free_folder(source.path / "export") if out is None else out
     _announce(source, config, folder)
     outcome = _export(source, config, folder, root, trust_code)
     if as_json:
@@ -85,7 +89,7 @@ def _export(
 ) -> "ExportOutcome":
     from prunekit_export.workflow import export_model
 
-    with kept_if_written(folder), Progress() as progress:
+    with Progress() as progress:
         return export_model(source, config, folder, root=root, trust_code=trust_code, on_stage=progress.stage)
 
 
@@ -107,7 +111,7 @@ def _show(outcome: "ExportOutcome") -> None:
     summary = outcome.summary
     sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
     output.show(Table("Files", ("file", "size"), sizes))
-    output.show(Table("Parity with torch", ("file", "run by", "shape", "error", "same labels"), list(_parity(outcome))))
+    output.show(Table("Parity with torch", PARITY_COLUMNS, list(_parity(outcome))))
     output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
     if outcome.folded is not None:
         output.result(_folding(outcome.folded))
@@ -121,7 +125,15 @@ def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:
     for report in filter(None, (summary.parity, summary.parity_fp16)):
         for row in report.rows:
             shape, agreement = "x".join(map(str, row.shape)), f"{100 * row.label_agreement:.3f} %"
-            yield (report.file, report.runtime, shape, f"{row.max_rel:.1e}", agreement)
+            where = f"{report.runtime}{', in float64' if row.float64 else ''}"
+            yield (report.file, _computes_in(report), where, row.images, shape, f"{row.max_rel:.1e}", agreement)
+
+
+def _computes_in(report: "ParityReport") -> str:
+    """Say the types of the multiply-accumulates: "fp16", or "97 % fp16, 3 % fp32"."""
+    if report.precision != "mixed":
+        return report.precision
+    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in report.macs.items())
 
 
 def _folding(folded: "FoldReport") -> str:

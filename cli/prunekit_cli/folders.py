@@ -1,8 +1,7 @@
 """Which run directory a command reads, and which it writes."""
 
-import itertools
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,16 +69,6 @@ def kept_if_written(folder: Path) -> Generator[None]:
         with suppress(OSError):
             folder.rmdir()
         raise
-
-
-def next_folder(path: Path) -> Path:
-    """Make `path`, or the first of path-2, path-3, ... that is not there yet."""
-    for number in itertools.count(1):
-        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-    raise AssertionError("itertools.count ended")
 
 
 def empty_folder(path: Path) -> Path:

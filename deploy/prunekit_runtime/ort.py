@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from prunekit_runtime.errors import RunnerError
-from prunekit_runtime.runner import ClosingRunner, FloatArray, Shape, check_images, single
+from prunekit_runtime.runner import ClosingRunner, FloatArray, Shape, check_images, check_memory, single
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 
@@ -30,7 +30,8 @@ class OrtRunner(ClosingRunner):
 
     Raises:
         RunnerError: ONNX Runtime is missing or installed twice, the provider is not available, the file is missing or
-            no segmentation model, or a part of it would run on the CPU although a GPU was asked for.
+            no segmentation model, its images or logits take over 2 GiB, or a part of it would run on the CPU although a
+            GPU was asked for.
     """
 
     def __init__(self, path: Path, provider: Provider = "cpu", threads: int = 0, optimise: bool = True) -> None:
@@ -150,7 +151,9 @@ def _float_shape(item: Any, model: str) -> Shape:
             f"{model}: {item.name} is {item.type} {item.shape}, but float32 with four axes is needed. "
             "Export it with prunekit export, which keeps float32 at the graph's ends."
         )
-    return tuple(size if isinstance(size, int) else None for size in item.shape)
+    shape = tuple(size if isinstance(size, int) else None for size in item.shape)
+    check_memory(shape, f"{model}: {item.name}")
+    return shape
 
 
 def _gpu_remedy() -> str:

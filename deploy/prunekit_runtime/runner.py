@@ -3,6 +3,7 @@
 Shape suffixes: N images, K classes, h, w the network's size.
 """
 
+import math
 from types import TracebackType
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from prunekit_runtime.errors import RunnerError
 FloatArray = npt.NDArray[np.float32]
 # One entry per axis, None where the model takes any size.
 Shape = tuple[int | None, ...]
+
+MAX_TENSOR_BYTES = 1 << 31  # of float32: 13000 x 13000 px in RGB, 19 classes of a 5000 x 5000 px image
 
 
 class Runner(Protocol):
@@ -81,6 +84,20 @@ def check_finite(logits_NKhw: FloatArray, name: str) -> None:
         raise RunnerError(
             f"{name} gives logits that are not finite (nan or infinity). Its training diverged, its weights are "
             "damaged, or it overflows in fp16: train with a lower learning rate, or export fp32."
+        )
+
+
+def check_memory(shape: Shape, name: str) -> None:
+    """Refuse a shape that a file declares, or a user asks for, whose images or logits no machine should have to hold.
+
+    Raises:
+        RunnerError: the axes of known size alone make more than 2 GiB of float32.
+    """
+    size_bytes = 4 * math.prod(1 if size is None else size for size in shape)
+    if size_bytes > MAX_TENSOR_BYTES:
+        raise RunnerError(
+            f"{name} of the shape {show_shape(shape)} takes {size_bytes / 2**30:.1f} GiB, at most "
+            f"{MAX_TENSOR_BYTES / 2**30:.0f} GiB are allowed. Use smaller images or fewer at once."
         )
 
 

@@ -202,7 +202,6 @@ def _prune_config(config: DemoConfig) -> PruneConfig:
 
 def _export(run: RunDirectory, fold: Fold, out: Path, name: str, trt: bool, tell: Tell) -> ExportOutcome:
     folder = out / "export" / name.replace(", ", "-")
-    folder.mkdir(parents=True)
     config = ExportConfig(fold=fold, trt=trt)
     return export_model(run, config, folder, on_stage=lambda stage: tell(f"{name}: {stage}"))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prunekit.run import write_atomically
 from prunekit_export.errors import EngineError
 from prunekit_export.onnx_export import INPUT, value_dims
-from prunekit_export.parity import precision_of
+from prunekit_export.precision import macs_by_type, precision_name, shares
 from prunekit_export.require import require
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ Dims = tuple[int, int, int, int]  # N, 3, h, w
 
 # RTX 30, 40 and 50 series.
 DEFAULT_TARGETS = ("SM86", "SM89", "SM120")
+_FLOAT_PRODUCTS = ("CONVOLUTION:FLOAT", "DECONVOLUTION:FLOAT", "MATRIX_MULTIPLY:FLOAT")
 _NOT_INSTALLED = (
     "No TensorRT is installed, so no engine can be built here. "
     'For RTX cards, and ahead of time without a GPU: pip install "prunekit[rtx]"; '
@@ -60,6 +61,8 @@ class EngineReport:
     onnx: str
     onnx_sha256: str
     precision: str
+    macs: dict[str, float]
+    """Share of the multiply-accumulates by type, in the file and so in the engine."""
     strongly_typed: bool
     profile: Profile
     targets: tuple[str, ...]
@@ -91,7 +94,8 @@ def build_engine(
         on_progress: told the phases of the build.
 
     Raises:
-        EngineError: no package, the parser refuses a node, the profile is impossible, or the build fails.
+        EngineError: no package, the file keeps weights elsewhere, the parser refuses a node or takes it in another
+            type than the file says, the profile is impossible, or the build fails.
     """
     import onnx
 
@@ -99,9 +103,13 @@ def build_engine(
     trt = require(chosen)
     content = onnx_path.read_bytes()
     model = onnx.load_model_from_string(content)
+    _refuse_external(model, onnx_path)
     _check_profile(model, profile)
+    macs = shares(macs_by_type(model, profile.optimum))
     builder = _Builder(trt, on_progress or (lambda _: None))
     network = builder.parse(content)
+    layers = _layers(network)
+    _check_types(layers, macs)
     plan = builder.build(network, profile, targets if chosen == "tensorrt_rtx" else ())
     report = EngineReport(
         plan=plan_path.name,
@@ -111,11 +119,12 @@ def build_engine(
         version=str(trt.__version__),
         onnx=onnx_path.name,
         onnx_sha256=hashlib.sha256(content).hexdigest(),
-        precision=precision_of(model),
+        precision=precision_name(model, macs),
+        macs=macs,
         strongly_typed=True,
         profile=profile,
         targets=tuple(targets) if chosen == "tensorrt_rtx" else ("this machine's GPU",),
-        layers=_layers(network),
+        layers=layers,
         statement=_statement(chosen, str(trt.__version__), targets),
     )
     write_atomically(plan_path, plan)
@@ -159,6 +168,22 @@ def has_gpu() -> bool:
         return False
     count = ctypes.c_int(0)
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _refuse_external(model: onnx.ModelProto, path: Path) -> None:
+    # TensorRT would look for them where the command was started.
+    outside = next((tensor.name for tensor in model.graph.initializer if tensor.external_data), None)
+    if outside is not None:
+        raise EngineError(
+            f"{path} keeps weights ({outside}) in another file. Put all into one, as prunekit export does."
+        )
+
+
+def _check_types(layers: dict[str, int], macs: dict[str, float]) -> None:
+    """Refuse a network whose products are float32 although the file has none: the engine would be slow in silence."""
+    full = [kind for kind in layers if kind in _FLOAT_PRODUCTS]
+    if full and macs.get("fp16") == 1:
+        raise EngineError(f"The file computes in fp16, but TensorRT reads it as {', '.join(full)}. Update TensorRT.")
 
 
 def _check_profile(model: onnx.ModelProto, profile: Profile) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit_export.errors import ExportError
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
+
+AXES = {0: "batch", 2: "height", 3: "width"}
 
 
 def check_exportable(program: torch.export.ExportedProgram, *, dynamic: bool) -> None:
@@ -32,6 +36,114 @@ def check_exportable(program: torch.export.ExportedProgram, *, dynamic: bool) ->
                 f"{where} pools to {list(node.args[1])}, which is right at one image size only. "
                 "Export with a fixed size (--static), or pool to 1 x 1."
             )
+
+
+@dataclass(frozen=True)
+class SizeCondition:
+    """What the traced path takes for granted of the size, and a size (h, w) at which it does not hold."""
+
+    text: str
+    fails_at: tuple[int, int]
+    stride: int
+    """Where the condition asks for a multiple of this; 0 for a condition of another kind."""
+
+
+def size_conditions(program: torch.export.ExportedProgram, height: int, width: int) -> list[SizeCondition]:
+    """Return the conditions on height and width that a program traced with open sizes does not say.
+
+    torch.export follows one branch of Python that asks for the size and drops the question; what it assumed is left in
+    the shape environment of the trace. Sizes from half to twice (height, width) are looked at: below, conditions are
+    the least sizes of kernels.
+    """
+    images = next(node.meta["val"] for node in program.graph.nodes if _is_images(node))
+    environment = next((dim.node.shape_env for dim in images.shape if hasattr(dim, "node")), None)
+    if environment is None:
+        return []
+    symbols = {axis: _symbol(images.shape[axis]) for axis in AXES}
+    names = {symbol: AXES[axis] for axis, (symbol, _) in symbols.items() if symbol is not None}
+    found = (_condition(guard.expr, symbols, names, height, width) for guard in environment.guards)
+    return [condition for condition in found if condition is not None]
+
+
+def refuse_conditions(conditions: list[SizeCondition], height: int, width: int) -> None:
+    """Refuse a program that takes a size for granted.
+
+    Raises:
+        ExportError: there are conditions.
+    """
+    if not conditions:
+        return
+    first = conditions[0]
+    stride = math.lcm(*(condition.stride or 1 for condition in conditions))
+    way_out = f", or give the network the attribute stride = {stride} if it takes multiples of it" if stride > 1 else ""
+    raise ExportError(
+        f"The network's own Python depends on the image's size: {first.text} holds at {height} x {width}, where it was "
+        f"traced, and not at {first.fails_at[0]} x {first.fails_at[1]}, where the file would be wrong. "
+        f"Export with a fixed size (--static){way_out}."
+    )
+
+
+def _is_images(node: Any) -> bool:
+    shape = getattr(node.meta.get("val"), "shape", ())
+    return node.op == "placeholder" and len(shape) == 4 and any(hasattr(dim, "node") for dim in shape)
+
+
+def _symbol(dim: Any) -> tuple[Any, int]:
+    """Return the symbol of a dim and how many pixels it counts; None where the dim is fixed."""
+    if not hasattr(dim, "node"):
+        return None, 1
+    factor, symbol = dim.node.expr.as_coeff_Mul()
+    return symbol, int(factor)
+
+
+def _condition(
+    expression: Any, symbols: dict[int, tuple[Any, int]], names: dict[Any, str], height: int, width: int
+) -> SizeCondition | None:
+    for size in (*_excluded(expression, symbols), *_sizes(height, width)):
+        # Two images: torch.export leaves out one, which parity tries.
+        dims = {0: 2, 2: size[0], 3: size[1]}
+        values = {symbol: dims[axis] // unit for axis, (symbol, unit) in symbols.items() if symbol is not None}
+        within = height // 2 <= size[0] <= 2 * height and width // 2 <= size[1] <= 2 * width
+        if within and expression.xreplace(values) == False:  # noqa: E712  sympy's own False
+            return SizeCondition(_text(expression, names), size, _stride(expression))
+    return None
+
+
+def _sizes(height: int, width: int) -> Iterator[tuple[int, int]]:
+    heights, widths = ((side, side + 1, side - 1, side // 2 + 3, side * 3 // 4, 2 * side) for side in (height, width))
+    yield from itertools.product(heights, widths)
+
+
+def _excluded(expression: Any, symbols: dict[int, tuple[Any, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the one size that `size != constant` leaves out, square."""
+    import sympy
+
+    sides = {symbol: unit for symbol, unit in symbols.values() if symbol is not None}
+    if isinstance(expression, sympy.Ne) and expression.lhs in sides and expression.rhs.is_Integer:
+        side = int(expression.rhs) * sides[expression.lhs]
+        yield side, side
+
+
+def _stride(expression: Any) -> int:
+    """Return k where the expression asks whether a side is a multiple of k, or how far from one, else 0."""
+    import sympy
+    from torch.utils._sympy.functions import Mod, PythonMod
+
+    if not isinstance(expression, sympy.Eq | sympy.Ne) or not isinstance(expression.lhs, Mod | PythonMod):
+        return 0
+    counted, modulus = expression.lhs.args
+    return int(modulus) if counted.as_coeff_Mul()[1].is_Symbol and modulus.is_Integer else 0
+
+
+def _text(expression: Any, names: dict[Any, str]) -> str:
+    import sympy
+
+    named = expression.xreplace({symbol: sympy.Symbol(name) for symbol, name in names.items()})
+    if isinstance(named, sympy.Eq | sympy.Ne):
+        text = f"{named.lhs} {'==' if isinstance(named, sympy.Eq) else '!='} {named.rhs}"
+    else:
+        text = str(named)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _calls(program: torch.export.ExportedProgram) -> Iterator[Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit.run import write_atomically
 from prunekit_export.errors import ExportError
-from prunekit_export.guards import check_exportable
+from prunekit_export.guards import AXES, SizeCondition, check_exportable, refuse_conditions, size_conditions
+from prunekit_export.passes.pad import PadPass
 from prunekit_export.passes.pass_base import run_passes
 from prunekit_export.passes.strip import StripPass
 
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
 OPSET = 20
 INPUT = "images"
 OUTPUT = "logits"
-AXES = {0: "batch", 2: "height", 3: "width"}
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written: dims of the input as in the file, a name where the dim is dynamic."""
+    """What was written: dims of the input as in the file, a name where the dim is dynamic.
+
+    With open sizes the file pads images to multiples of `stride` and crops the logits, all inside.
+    """
 
     path: Path
     opset: int
@@ -58,22 +62,25 @@ def export_onnx(
     Args:
         segmenter: stays as it is; a copy on the CPU in eval mode is traced.
         path: the file, replaced atomically.
-        height: of the traced image [px]; with `dynamic` any other works as well.
+        height: of the traced image [px]; with `dynamic` any other works as well, padded inside the file.
         width: of the traced image [px].
         dynamic: leave batch, height and width open.
         batch: images at once when not `dynamic`.
-        stride: with `dynamic`, sizes are multiples of this.
+        stride: with `dynamic`, what the network takes multiples of.
         metadata: strings kept inside the file.
 
     Raises:
-        ExportError: the size is no multiple of `stride`, the network does not trace, or a guard refuses it.
+        ExportError: the network does not trace, its Python depends on the size, or a guard refuses it.
     """
-    if dynamic:
-        _check_size(height, width, stride)
+    stride = stride if dynamic else 1
     program = _trace(segmenter, height=height, width=width, batch=batch, dynamic=dynamic, stride=stride)
+    if dynamic and stride == 1 and (conditions := size_conditions(program, height, width)):
+        stride = _own_stride(segmenter, conditions, height, width)
+        program = _trace(segmenter, height=height, width=width, batch=batch, dynamic=True, stride=stride)
     check_exportable(program, dynamic=dynamic)
-    model = run_passes(_to_onnx(program), [StripPass()]).model
+    model = _to_onnx(program)
     _name_dims_(model, dynamic=dynamic)
+    model = run_passes(model, [StripPass(), PadPass(stride)]).model
     set_metadata_(model, metadata or {})
     return save_onnx(model, path, stride=stride)
 
@@ -130,11 +137,23 @@ def value_dims(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
-def _check_size(height: int, width: int, stride: int) -> None:
-    for name, size in (("height", height), ("width", width)):
-        if size < 1 or size % stride:
-            nearest = max(stride, -(-size // stride) * stride)
-            raise ExportError(f"{name} {size} is no multiple of the stride {stride}. Use {nearest}.")
+def _own_stride(segmenter: torch.nn.Module, conditions: list[SizeCondition], height: int, width: int) -> int:
+    """Return the stride to which a network pads itself, where it asks for nothing else and pads as the file would.
+
+    Raises:
+        ExportError: its Python depends on the size in another way.
+    """
+    from prunekit_export.padding import pads_itself
+
+    stride = math.lcm(*(condition.stride or 1 for condition in conditions))
+    sides = [_rounded_up(side, stride) for side in (height, width)]
+    if stride == 1 or not pads_itself(frozen_copy(segmenter), stride, *sides):
+        refuse_conditions(conditions, height, width)
+    return stride
+
+
+def _rounded_up(side: int, stride: int) -> int:
+    return -(-side // stride) * stride
 
 
 def _trace(
@@ -142,8 +161,10 @@ def _trace(
 ) -> torch.export.ExportedProgram:
     import torch
 
-    # torch.export takes sizes 0 and 1 for constants: trace a dynamic batch with 2.
-    images_B3HW = torch.zeros(2 if dynamic else batch, 3, height, width)
+    # torch.export takes sizes 0 and 1 for constants: trace a dynamic batch with 2, and at least two strides a side.
+    images_B3HW = torch.zeros(batch, 3, height, width)
+    if dynamic:
+        images_B3HW = torch.zeros(2, 3, *(max(_rounded_up(side, stride), 2 * stride) for side in (height, width)))
     shapes = (_dynamic_dims(stride),) if dynamic else None
     try:
         with torch.no_grad():
@@ -187,6 +208,8 @@ def _name_dims_(model: onnx.ModelProto, *, dynamic: bool) -> None:
     """Name the dynamic dims `batch`, `height`, `width` whatever symbol the exporter chose, and refuse lost ones."""
     if not dynamic:
         return
+    # Inner tensors are described in the exporter's symbols, which may count strides and be called `height` as well.
+    model.graph.ClearField("value_info")
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
         for axis, name in AXES.items():

@@ -5,82 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prunekit.run import write_atomically
-from prunekit_export.engine import DEFAULT_TARGETS, EngineReport, Profile, build_engine, choose_package
-from prunekit_export.errors import ExportError
+from prunekit_export.engine import DEFAULT_TARGETS, EngineReport, build_engine, choose_package
+from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.onnx_export import ExportReport, export_onnx, save_onnx, set_metadata_
+from prunekit_export.padding import at_any_size
 from prunekit_export.parity import ParityReport, parity, parity_shapes
 from prunekit_export.passes.fp16 import Fp16Pass
 from prunekit_export.range_scan import RangeReport, scan_ranges
+from prunekit_export.request import ExportRequest, ExportSummary, Precision
+from prunekit_export.sizing import calibration_batches, contract_at, engine_profile, prepared_pictures
+from prunekit_export.staging import staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
-    from prunekit_runtime.preprocessing import Preprocessing
+    from prunekit_export.parity import Shape
+    from prunekit_export.sizing import FloatArray
+    from prunekit_export.staging import Stage
+    from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
-    FloatArray = npt.NDArray[np.float32]
-
-Precision = Literal["fp32", "fp16"]
-
-# A dynamic engine takes up to twice the exported height and width, and this many images.
-MAX_DYNAMIC_BATCH = 4
-
-
-@dataclass(frozen=True)
-class ExportSummary:
-    """The files written, and what was measured on the way; what was not asked for is None."""
-
-    out_dir: Path
-    precision: Precision
-    onnx: ExportReport
-    onnx_fp16: ExportReport | None
-    parity: ParityReport
-    parity_fp16: ParityReport | None
-    ranges: RangeReport | None
-    engine: EngineReport | None
-    files: tuple[Path, ...]
-
-    @property
-    def onnx_path(self) -> Path:
-        """The float32 file, which runs everywhere; an engine of fp16 is built from another."""
-        return self.onnx.path
-
-    @property
-    def onnx_bytes(self) -> int:
-        """Size of the float32 file."""
-        return self.onnx.onnx_bytes
-
-    @property
-    def engine_bytes(self) -> int | None:
-        """Size of the engine."""
-        return self.engine.plan_bytes if self.engine else None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What the steps of one export share."""
-
-    segmenter: torch.nn.Module
-    out_dir: Path
-    height: int
-    width: int
-    batch: int
-    dynamic: bool
-    stride: int
-    metadata: dict[str, str]
-    tell: Callable[[str], None]
-
-    def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        return parity_shapes(
-            height=self.height, width=self.width, batch=self.batch, dynamic=self.dynamic, stride=self.stride
-        )
+# An fp16 file that computes less than this in fp16 is none.
+MIN_HALF_SHARE = 0.5
 
 
 def export_run(
@@ -97,14 +48,18 @@ def export_run(
     precision: Precision = "fp32",
     trt: bool = False,
     calibration: Sequence[torch.Tensor] = (),
+    pictures: Sequence[ByteArray] = (),
     targets: Sequence[str] = DEFAULT_TARGETS,
     on_stage: Callable[[str], None] | None = None,
 ) -> ExportSummary:
     """Write model.onnx, preprocessing.json, classes.json and parity.json; model.fp16.onnx and engines where asked.
 
+    All of them take their names when all are proved; an export that fails or is killed leaves none. Where the engine
+    alone fails, the other files are kept.
+
     Args:
-        segmenter: the folded network, images_B3HW -> logits_BKHW.
-        out_dir: made if it is missing.
+        segmenter: the folded network, images_B3HW -> logits_BKHW; one with an attribute `stride` takes multiples of it.
+        out_dir: new or empty.
         height: of the input [px]; with `dynamic` the size the engine is tuned for.
         width: of the input [px].
         contract: preprocessing; written with height and width if these differ from its own.
@@ -115,55 +70,107 @@ def export_run(
         precision: "fp16" adds model.fp16.onnx, and the engine is built from that.
         trt: build an engine.
         calibration: prepared images, float32 (N, 3, h, w) each; fp16 needs some.
+        pictures: RGB, uint8 (H, W, 3) each, on which the files are compared with the network besides drawn images.
         targets: what TensorRT-RTX compiles for.
         on_stage: told what is being done.
 
     Raises:
-        ExportError: the network does not export, fp16 has no calibration images, or parity fails.
+        ExportError: the folder is not empty, the network does not export, fp16 has no calibration images or would be
+            fp32 for the most part, or parity fails.
         EngineError: the engine cannot be built.
     """
-    tell = on_stage or (lambda _: None)
-    if trt:
+    request = ExportRequest(
+        segmenter,
+        height,
+        width,
+        contract,
+        class_names,
+        palette,
+        batch=batch,
+        dynamic=dynamic,
+        precision=precision,
+        trt=trt,
+        calibration=calibration,
+        pictures=pictures,
+        targets=targets,
+    )
+    with staged(out_dir) as stage:
+        return export_into(stage, request, on_stage)
+
+
+def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], None] | None = None) -> ExportSummary:
+    """Export into a stage and publish it, as `export_run` says."""
+    if request.trt:
         choose_package("auto")  # a missing package is better told before the work than after
-    if precision == "fp16" and not calibration:
+    if request.precision == "fp16" and not request.calibration:
         raise ExportError("fp16 needs calibration images to find what overflows, got none. Give some, or export fp32.")
-    stride = int(getattr(segmenter, "stride", 1)) if dynamic else 1
-    contract = _contract_at(contract, height, width, dynamic=dynamic, stride=stride)
-    classes = {"names": list(class_names), "palette": [list(colour) for colour in palette]}
-    metadata = {"prunekit.preprocessing": _compact(contract.to_json()), "prunekit.classes": _compact(classes)}
-    job = _Job(segmenter, out_dir, height, width, batch, dynamic, stride, metadata, tell)
-    full, full_parity = _write_fp32(job)
-    half = _write_fp16(job, calibration) if precision == "fp16" else None
-    engine = _write_engine(job, half.onnx if half else full, precision, targets) if trt else None
-    _write_json(out_dir / "preprocessing.json", contract.to_json())
-    _write_json(out_dir / "classes.json", classes)
-    _write_json(out_dir / "parity.json", _parity_json(full_parity, half))
-    return _summary(out_dir, precision, full, full_parity, half, engine)
+    job = _job(stage, request, on_stage or (lambda _: None))
+    full = _write_fp32(job)
+    half = _write_fp16(job) if request.precision == "fp16" else None
+    _write_json(stage.folder / "preprocessing.json", job.contract.to_json())
+    _write_json(stage.folder / "classes.json", job.classes)
+    _write_json(stage.folder / "parity.json", _parity_json(full, half))
+    engine = _write_engine(job, half or full) if request.trt else None
+    summary = _summary(job, full, half, engine)
+    stage.publish()
+    return summary
 
 
 @dataclass(frozen=True)
-class _Half:
-    """What the fp16 step gives."""
+class _Job:
+    """What the steps of one export share."""
+
+    stage: Stage
+    request: ExportRequest
+    contract: Preprocessing
+    tell: Callable[[str], None]
+
+    @property
+    def classes(self) -> dict[str, Any]:
+        palette = [list(colour) for colour in self.request.palette]
+        return {"names": list(self.request.class_names), "palette": palette}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        contract, classes = _compact(self.contract.to_json()), _compact(self.classes)
+        return {"prunekit.preprocessing": contract, "prunekit.classes": classes}
+
+    def parity(self, path: Path, stride: int) -> ParityReport:
+        request = self.request
+        shapes: tuple[Shape, ...] = parity_shapes(
+            height=request.height, width=request.width, batch=request.batch, dynamic=request.dynamic, stride=stride
+        )
+        self.tell(f"checking {path.name} against the network")
+        return parity(
+            at_any_size(request.segmenter, stride),
+            path,
+            shapes=shapes,
+            real_images=prepared_pictures(self.contract, request.pictures),
+        )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An ONNX file and what was found out about it."""
 
     onnx: ExportReport
     parity: ParityReport
-    ranges: RangeReport
+    ranges: RangeReport | None = None
 
 
-def _summary(
-    out_dir: Path,
-    precision: Precision,
-    full: ExportReport,
-    full_parity: ParityReport,
-    half: _Half | None,
-    engine: EngineReport | None,
-) -> ExportSummary:
+def _job(stage: Stage, request: ExportRequest, tell: Callable[[str], None]) -> _Job:
+    contract = contract_at(request.contract, request.height, request.width, dynamic=request.dynamic)
+    return _Job(stage, request, contract, tell)
+
+
+def _summary(job: _Job, full: _Written, half: _Written | None, engine: EngineReport | None) -> ExportSummary:
+    out_dir = job.stage.out_dir
     return ExportSummary(
         out_dir=out_dir,
-        precision=precision,
-        onnx=full,
-        onnx_fp16=half.onnx if half else None,
-        parity=full_parity,
+        precision=job.request.precision,
+        onnx=_published(full.onnx, out_dir),
+        onnx_fp16=_published(half.onnx, out_dir) if half else None,
+        parity=full.parity,
         parity_fp16=half.parity if half else None,
         ranges=half.ranges if half else None,
         engine=engine,
@@ -171,104 +178,86 @@ def _summary(
     )
 
 
-def _write_fp32(job: _Job) -> tuple[ExportReport, ParityReport]:
-    path = job.out_dir / "model.onnx"
+def _published(report: ExportReport, out_dir: Path) -> ExportReport:
+    return dataclasses.replace(report, path=out_dir / report.path.name)
+
+
+def _write_fp32(job: _Job) -> _Written:
+    request = job.request
+    path = job.stage.folder / "model.onnx"
     job.tell("writing model.onnx")
     report = export_onnx(
-        job.segmenter,
+        request.segmenter,
         path,
-        height=job.height,
-        width=job.width,
-        dynamic=job.dynamic,
-        batch=job.batch,
-        stride=job.stride,
+        height=request.height,
+        width=request.width,
+        dynamic=request.dynamic,
+        batch=request.batch,
+        stride=int(getattr(request.segmenter, "stride", 1)),
         metadata=job.metadata,
     )
-    job.tell("checking model.onnx against the network")
-    return report, parity(job.segmenter, path, shapes=job.shapes())
+    return _Written(report, job.parity(path, report.stride))
 
 
-def _write_fp16(job: _Job, calibration: Sequence[torch.Tensor]) -> _Half:
+def _write_fp16(job: _Job) -> _Written:
     import onnx
 
     job.tell("looking for what overflows in fp16")
-    model = onnx.load_model(job.out_dir / "model.onnx")
-    ranges = scan_ranges(model, _batches(calibration, job))
+    model = onnx.load_model(job.stage.folder / "model.onnx")
+    ranges = scan_ranges(model, _batches(job))
     job.tell("writing model.fp16.onnx")
     converted = Fp16Pass(ranges.keep_fp32)(model).model
     set_metadata_(converted, {"prunekit.keep_fp32": _compact(sorted(ranges.keep_fp32))})
-    path = job.out_dir / "model.fp16.onnx"
-    report = save_onnx(converted, path, stride=job.stride)
-    job.tell("checking model.fp16.onnx against the network")
-    return _Half(report, parity(job.segmenter, path, shapes=job.shapes()), ranges)
+    path = job.stage.folder / "model.fp16.onnx"
+    stride = int(getattr(job.request.segmenter, "stride", 1)) if job.request.dynamic else 1
+    report = save_onnx(converted, path, stride=stride)
+    written = _Written(report, job.parity(path, stride), ranges)
+    _check_half(written.parity, ranges)
+    return written
 
 
-def _write_engine(job: _Job, source: ExportReport, precision: Precision, targets: Sequence[str]) -> EngineReport:
-    job.tell(f"building an engine from {source.path.name}")
-    return build_engine(
-        source.path,
-        job.out_dir / f"model.{precision}.plan",
-        profile=_profile(job),
-        targets=targets,
-        on_progress=lambda phase: job.tell(f"building an engine: {phase}"),
-    )
+def _batches(job: _Job) -> list[FloatArray]:
+    request = job.request
+    count = 1 if request.dynamic else request.batch
+    return calibration_batches(request.calibration, request.height, request.width, count=count)
 
 
-def _profile(job: _Job) -> Profile:
-    if not job.dynamic:
-        size = (job.batch, 3, job.height, job.width)
-        return Profile(size, size, size)
-    smallest = tuple(max(job.stride, side // 2 // job.stride * job.stride) for side in (job.height, job.width))
-    return Profile(
-        minimum=(1, 3, smallest[0], smallest[1]),
-        optimum=(1, 3, job.height, job.width),
-        maximum=(MAX_DYNAMIC_BATCH, 3, 2 * job.height, 2 * job.width),
-    )
-
-
-def _batches(calibration: Sequence[torch.Tensor], job: _Job) -> list[FloatArray]:
-    """Return the calibration images at the exported size, in batches of the exported size."""
-    import torch
-    import torch.nn.functional as F
-
-    images_N3hw = [image[None] for batch in calibration for image in batch.detach().cpu().float()]
-    # Ranges hardly depend on the size; a fixed-size file takes no other.
-    sized = [F.interpolate(image, (job.height, job.width), mode="bilinear") for image in images_N3hw]
-    count = 1 if job.dynamic else job.batch
-    sized += sized[:1] * (-len(sized) % count)
-    return [torch.cat(sized[start : start + count]).numpy() for start in range(0, len(sized), count)]
-
-
-def _contract_at(contract: Preprocessing, height: int, width: int, *, dynamic: bool, stride: int) -> Preprocessing:
-    """Return the contract that prepares images as the file takes them.
-
-    Raises:
-        ExportError: padding by the contract does not lead to a size of the file.
-    """
-    if contract.pad_multiple % stride:
+def _check_half(report: ParityReport, ranges: RangeReport) -> None:
+    share = report.macs.get("fp16", 0.0)
+    if report.macs and share < MIN_HALF_SHARE:
+        kept = ", ".join(sorted(ranges.keep_fp32)[:5]) or "none"
         raise ExportError(
-            f"The contract pads images to multiples of {contract.pad_multiple}, but the network takes multiples of "
-            f"{stride}. Export with a fixed size (--static)."
+            f"{report.file} would compute {share:.0%} of its multiply-accumulates in fp16. Nodes kept in float32, as "
+            f"they exceed what fp16 holds: {kept}. Export fp32."
         )
-    own = contract.network_size(contract.height, contract.width)
-    if own == (height, width) or (dynamic and not contract.height):
-        return contract
-    sized = dataclasses.replace(contract, height=height, width=width)
-    needed = sized.network_size(height, width)
-    if needed != (height, width):
-        raise ExportError(
-            f"The contract pads images to multiples of {contract.pad_multiple}, so {height} x {width} is no input. "
-            f"Use {needed[0]} x {needed[1]}."
+
+
+def _write_engine(job: _Job, source: _Written) -> EngineReport:
+    """Build the engine; where that fails, publish what was proved without it."""
+    request, name = job.request, source.onnx.path.name
+    plan = job.stage.folder / f"model.{request.precision}.plan"
+    job.tell(f"building an engine from {name}")
+    try:
+        return build_engine(
+            source.onnx.path,
+            plan,
+            profile=engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic),
+            targets=request.targets,
+            on_progress=lambda phase: job.tell(f"building an engine: {phase}"),
         )
-    return sized
+    except EngineError as error:
+        job.stage.publish()
+        raise EngineError(
+            f"{error} Without an engine the export is whole and was checked: {job.stage.out_dir / name}"
+        ) from error
 
 
-def _parity_json(full: ParityReport, half: _Half | None) -> dict[str, Any]:
-    files = [full.to_json()] + ([half.parity.to_json()] if half else [])
-    return {"files": files, "ranges": half.ranges.to_json() if half else None}
+def _parity_json(full: _Written, half: _Written | None) -> dict[str, Any]:
+    files = [written.parity.to_json() for written in (full, half) if written]
+    return {"files": files, "ranges": half.ranges.to_json() if half and half.ranges else None}
 
 
-def _files(out_dir: Path, half: _Half | None, engine: EngineReport | None) -> tuple[Path, ...]:
+def _files(out_dir: Path, half: _Written | None, engine: EngineReport | None) -> tuple[Path, ...]:
     names = ["model.onnx", "preprocessing.json", "classes.json", "parity.json"]
     names += [half.onnx.path.name] if half else []
     names += [engine.plan, f"{engine.plan}.json"] if engine else []

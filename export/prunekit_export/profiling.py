@@ -12,7 +12,7 @@ import numpy as np
 from prunekit_export.errors import ExportError
 from prunekit_export.runners import contract_of_runner, open_runner
 from prunekit_runtime.latency import compare, peak_memory_bytes
-from prunekit_runtime.runner import check_finite
+from prunekit_runtime.runner import check_finite, check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +106,7 @@ def profile_models(
             for path in paths
         ]
         height, width = _input_size(runners, paths, config)
+        check_memory((config.batch, 3, height, width), "Input")
         images_N3hw = random_images(config.batch, height, width)
         for runner in runners:
             check_finite(runner.run(images_N3hw), runner.name)

@@ -16,12 +16,13 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as SlowConv
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 
 class Conv(OpRun):
     """Convolution as tensor cores do it: exact products of fp16 numbers, float32 sums, one rounding of the result.
+
+    Float64 images are summed in float64.
 
     The evaluator's own takes minutes for a full-size picture. Padding rules by name are left to it.
     """
@@ -39,11 +40,12 @@ class Conv(OpRun):
             slow: Any = SlowConv
             return (slow.eval(images, weight, bias, **attributes),)
         top, left, bottom, right = attributes.get("pads") or (0, 0, 0, 0)
-        padded = F.pad(torch.from_numpy(images).float(), (left, right, top, bottom))
+        sums = torch.float64 if images.dtype == "float64" else torch.float32
+        padded = F.pad(torch.from_numpy(images).to(sums), (left, right, top, bottom))
         result = F.conv2d(
             padded,
-            torch.from_numpy(weight.copy()).float(),
-            None if bias is None else torch.from_numpy(bias.copy()).float(),
+            torch.from_numpy(weight.copy()).to(sums),
+            None if bias is None else torch.from_numpy(bias.copy()).to(sums),
             stride=tuple(attributes.get("strides") or (1, 1)),
             dilation=tuple(attributes.get("dilations") or (1, 1)),
             groups=attributes.get("group") or 1,
@@ -59,8 +61,8 @@ class ReferenceRunner:
         self._evaluator = ReferenceEvaluator(model, new_ops=[Conv])
         self._input = model.graph.input[0].name
 
-    def run(self, images_N3hw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the logits (N, K, h, w)."""
+    def run(self, images_N3hw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the logits (N, K, h, w), in the type of the images where the file keeps it."""
         import numpy as np
 
         # An overflow to infinity is a finding of the comparison, not a warning on the way.

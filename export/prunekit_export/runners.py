@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self, cast
 
 from prunekit_export.errors import ExportError
+from prunekit_export.staging import refuse_unproved
 from prunekit_runtime.opening import open_runner as open_file
 from prunekit_runtime.preprocessing import read_contract
 from prunekit_runtime.runner import ClosingRunner, Runner, Shape, check_images
@@ -79,10 +80,11 @@ def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, tr
         trust_code: run the python: factory of a run that others made.
 
     Raises:
-        PrunekitError: it is no model, or cannot run there.
+        PrunekitError: it is no model, belongs to an export that is not finished, or cannot run there.
     """
     if path.is_dir():
         return _open_run(path, provider, threads, trust_code=trust_code)
+    refuse_unproved(path)
     return open_file(path, provider=cast("Provider | None", provider), threads=threads or None)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from prunekit_export.errors import ExportError
+from prunekit_runtime.errors import PrunekitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from prunekit.modelfile import LoadedModel
     from prunekit.models.segmenter import Segmenter
     from prunekit.run import RunDirectory
-    from prunekit_export.pipeline import ExportSummary
-    from prunekit_runtime.preprocessing import Preprocessing
+    from prunekit_export.request import ExportSummary
+    from prunekit_export.staging import Stage
+    from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
 Fold = Literal["exact", "static", "none"]
 Precision = Literal["fp32", "fp16"]
+# Validation images on which the files are compared with the network.
+PARITY_PICTURES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ def export_model(
     Args:
         source: a finished run.
         config: what to write.
-        out_dir: an existing folder.
+        out_dir: new or empty; nothing is left in it when the export fails, but for an engine that cannot be built.
         root: folder of the data set, where it is no longer where the run says.
         trust_code: run the python: factory of a run that others made.
         on_stage: told what is being done.
@@ -96,18 +100,31 @@ def export_model(
     Raises:
         PrunekitError: the run cannot be loaded, folded or exported as asked.
     """
-    from prunekit.modelfile import load_model
-    from prunekit_export.pipeline import export_run
+    from prunekit_export.staging import staged
 
-    tell = on_stage or (lambda _: None)
+    with staged(out_dir) as stage:
+        return _export(source, config, stage, root, trust_code, on_stage or (lambda _: None))
+
+
+def _export(
+    source: RunDirectory,
+    config: ExportConfig,
+    stage: Stage,
+    root: str | None,
+    trust_code: bool,
+    tell: Callable[[str], None],
+) -> ExportOutcome:
+    from prunekit.modelfile import load_model
+    from prunekit_export.pipeline import export_into
+    from prunekit_export.request import ExportRequest
+
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
     images = _images(source, loaded.contract, config, root)
     segmenter, folded = _fold(loaded, config, images, tell)
     height, width = _size(loaded.contract, config)
-    summary = export_run(
+    request = ExportRequest(
         segmenter,
-        out_dir=out_dir,
         height=height,
         width=width,
         batch=config.batch,
@@ -118,8 +135,9 @@ def export_model(
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,
         calibration=images,
-        on_stage=tell,
+        pictures=_pictures(source, tell),
     )
+    summary = export_into(stage, request, tell)
     params = sum(parameter.numel() for parameter in segmenter.parameters())
     return ExportOutcome(source.path, folded, count_macs(segmenter, height, width), params, summary)
 
@@ -143,6 +161,20 @@ def _images(source: RunDirectory, contract: Preprocessing, config: ExportConfig,
 
     dataset = open_dataset(source.recipe(root_override(root)).data, "train")
     return list(prepared_images(dataset, contract, min(config.images, len(dataset))))
+
+
+def _pictures(source: RunDirectory, tell: Callable[[str], None]) -> list[ByteArray]:
+    """Return validation images, uint8 (H, W, 3), to compare labels on; none where the data set is not here."""
+    from prunekit.data.registry import open_dataset
+
+    try:
+        dataset = open_dataset(source.recipe().data, "val")
+        count = min(PARITY_PICTURES, len(dataset))
+        indices = [index * len(dataset) // count for index in range(count)]
+        return [dataset[index].image_3HW.permute(1, 2, 0).numpy() for index in indices]
+    except PrunekitError as error:
+        tell(f"comparing on drawn images alone, as the run's validation images cannot be read: {error}")
+        return []
 
 
 def prepared_images(dataset: SegmentationDataset, contract: Preprocessing, count: int) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunekit.models.segmenter import Segmenter
 from prunekit_export.errors import ExportError
 from prunekit_export.onnx_export import ExportReport, check_onnx, export_onnx, save_onnx, set_metadata_
 
@@ -69,18 +70,69 @@ def test_same_network_gives_the_same_bytes(static_file: ExportReport, tiny_net: 
     assert again.sha256 == static_file.sha256
 
 
-def test_sizes_in_multiples_of_the_stride(tmp_path: Path) -> None:
-    report = export(padded_by_python, tmp_path / "model.onnx", stride=4)
+def run(report: ExportReport, images: Tensor) -> Tensor:
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(report.path))
+    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def assert_equal_at_any_size(report: ExportReport, network: nn.Module | Callable[[Tensor], Tensor]) -> None:
+    sizes = ((1, 32, 48), (2, 31, 47), (1, 33, 50), (3, 1, 1), (2, 5, 64))
+    for images, height, width in sizes:
+        drawn = torch.randn(images, 3, height, width, generator=torch.Generator().manual_seed(height))
+        with torch.no_grad():
+            torch.testing.assert_close(run(report, drawn), network(drawn), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_open_size_is_padded_inside_the_file_as_in_the_segmenter(stride: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    steps = [nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(stride), nn.Conv2d(4, 3, 3, padding=1)]
+    net = Segmenter(nn.Sequential(*steps), 3, stride).eval()
+    report = export_onnx(net, tmp_path / "model.onnx", height=32, width=48, dynamic=True, stride=stride)
     assert report.input_dims == ("batch", 3, "height", "width")
-    kinds = {node.op_type for node in onnx.load_model(report.path).graph.node}
-    assert not {"Pad", "Mod"} & kinds, "at multiples of the stride there is nothing to pad"
+    assert report.output_dims == ("batch", 3, "height", "width")
+    assert report.stride == stride
+    assert_equal_at_any_size(report, net)
 
 
-def test_size_off_the_stride_names_one_that_fits(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"height 30 is no multiple of the stride 4\. Use 32"):
-        export(padded_by_python, tmp_path / "model.onnx", height=30, stride=4)
+def test_exported_size_off_the_stride_is_taken(tmp_path: Path) -> None:
+    report = export(padded_by_python, tmp_path / "model.onnx", height=30, stride=4)
+    assert report.input_dims == ("batch", 3, "height", "width")
     fixed = export(padded_by_python, tmp_path / "model.onnx", height=30, stride=4, dynamic=False)
     assert fixed.input_dims == (1, 3, 30, 48)
+
+
+@pytest.mark.parametrize("size", [{}, {"height": 30, "width": 45}], ids=["on the stride", "off the stride"])
+def test_network_that_pads_itself_in_python_is_padded_in_the_file(size: dict[str, int], tmp_path: Path) -> None:
+    report = export(padded_by_python, tmp_path / "model.onnx", **size)
+    assert report.stride == 4
+    assert_equal_at_any_size(report, padded_by_python)
+
+
+def padded_elsewhere(images_B3HW: Tensor) -> Tensor:
+    """Pad at the top and the left: not as the file would."""
+    height, width = images_B3HW.shape[-2:]
+    above, left = -height % 4, -width % 4
+    padded = F.pad(images_B3HW, (left, 0, above, 0)) if above or left else images_B3HW
+    return F.interpolate(F.avg_pool2d(padded, 4), padded.shape[-2:], mode="bilinear")[..., above:, left:]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (padded_elsewhere, r"Python depends on the image's size.*height.*--static.*stride = 4"),
+        (lambda x: x if x.shape[-1] > 40 else -x, r"width > 40|40 < width.*--static"),
+        (lambda x: x if x.shape[-2] != 40 else -x, r"not at 40 x 40.*--static"),
+    ],
+    ids=["padding", "threshold", "one-size"],
+)
+def test_branch_on_the_size_is_named_with_the_way_out(
+    function: Callable[[Tensor], Tensor], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export(function, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+    assert export(function, tmp_path / "model.onnx", dynamic=False).stride == 1
 
 
 @pytest.mark.parametrize(

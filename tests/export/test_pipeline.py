@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from prunekit.models.segmenter import Segmenter
 from prunekit_export import pipeline
 from prunekit_export.errors import EngineError, ExportError
-from prunekit_export.pipeline import ExportSummary, export_run
+from prunekit_export.pipeline import export_run
+from prunekit_export.request import ExportSummary
+from prunekit_export.staging import UNPROVED
 from prunekit_runtime.preprocessing import Preprocessing, read_contract
 
 pytest.importorskip("onnxruntime", reason="parity runs in ONNX Runtime")
@@ -68,7 +71,9 @@ def test_fp16_with_engine(tiny_net: nn.Module, tmp_path: Path, dynamic: bool) ->
     assert summary.engine_bytes == (tmp_path / "model.fp16.plan").stat().st_size
     report = json.loads((tmp_path / "parity.json").read_text())
     assert [file["precision"] for file in report["files"]] == ["fp32", "fp16"]
-    assert [len(file["rows"]) for file in report["files"]] == [3, 3]
+    assert [file["macs"] for file in report["files"]] == [{"fp32": 1}, {"fp16": 1}]
+    assert [len(file["rows"]) for file in report["files"]] == ([4, 4] if dynamic else [3, 3])
+    assert summary.engine.macs == {"fp16": 1}
     assert report["ranges"]["images"] >= 3
 
 
@@ -107,19 +112,72 @@ def test_size_that_padding_never_gives_is_refused(tiny_net: nn.Module, tmp_path:
         export(tiny_net, tmp_path, contract=Preprocessing(128, 192, pad_multiple=64))
 
 
-def test_dynamic_network_with_a_stride_needs_padding_to_it(tiny_net: nn.Module, tmp_path: Path) -> None:
-    class Strided(nn.Module):
-        stride = 8
+def test_open_size_needs_no_padding_by_the_contract(tiny_net: nn.Module, tmp_path: Path) -> None:
+    summary = export(Segmenter(tiny_net, 5, 8), tmp_path, dynamic=True, contract=Preprocessing(0, 0, pad_multiple=4))
+    assert summary.onnx.stride == 8
+    assert read_contract(tmp_path / "preprocessing.json") == Preprocessing(0, 0, pad_multiple=4)
+    assert any(height % 8 and width % 8 for _, height, width in (row.shape for row in summary.parity.rows))
 
+
+def test_pictures_are_compared_as_the_contract_prepares_them(tiny_net: nn.Module, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    summary = export(tiny_net, tmp_path, pictures=[picture])
+    assert [row.images for row in summary.parity.rows] == ["real", "drawn", "real"]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_autocast_block_does_not_leave_the_rest_in_float32(dynamic: bool, tmp_path: Path) -> None:
+    class Island(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = tiny_net
+            self.steps = nn.ModuleList([nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 3, padding=1)])
 
         def forward(self, images_B3HW: torch.Tensor) -> torch.Tensor:
-            return self.network(images_B3HW)
+            features = self.steps[0](images_B3HW).relu().to(torch.float16).to(torch.float32)
+            return self.steps[1](features)
 
-    with pytest.raises(ExportError, match="multiples of 4, but the network takes multiples of 8"):
-        export(Strided(), tmp_path, dynamic=True, contract=Preprocessing(0, 0, pad_multiple=4))
-    summary = export(Strided(), tmp_path, dynamic=True, contract=Preprocessing(0, 0, pad_multiple=8))
-    assert summary.onnx.stride == 8
-    assert read_contract(tmp_path / "preprocessing.json") == Preprocessing(0, 0, pad_multiple=8)
+    torch.manual_seed(0)
+    summary = export(Island(), tmp_path, precision="fp16", dynamic=dynamic, calibration=[torch.randn(1, 3, 32, 48)])
+    assert summary.parity.precision == "fp32"
+    assert summary.parity_fp16 is not None
+    assert summary.parity_fp16.macs == {"fp16": 1}
+    model = onnx.load_model(tmp_path / "model.fp16.onnx")
+    assert {w.data_type for w in model.graph.initializer if len(w.dims) == 4} == {onnx.TensorProto.FLOAT16}
+
+
+def test_fp16_file_that_would_be_float32_is_refused(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.Conv2d(3, 5, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.fill_(5e4)
+        net[1].weight.div_(5e4)
+    with pytest.raises(ExportError, match=r"0% of its multiply-accumulates in fp16.*Export fp32"):
+        export(net, tmp_path / "export", precision="fp16", calibration=[torch.randn(1, 3, 32, 48)])
+    assert not (tmp_path / "export").exists()
+
+
+def test_failed_parity_leaves_nothing(tiny_net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        assert (tmp_path / "export" / UNPROVED / "model.onnx").exists()
+        raise ExportError("differs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "parity", fails)
+        with pytest.raises(ExportError, match="differs"):
+            export(tiny_net, tmp_path / "export")
+    assert not list(tmp_path.iterdir())
+    assert export(tiny_net, tmp_path / "export").onnx_path.exists()
+
+
+def test_failed_engine_keeps_the_checked_files(
+    tiny_net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(source: Path, plan: Path, **_: object) -> None:
+        assert source.exists()
+        raise EngineError("node strange cannot be parsed.")
+
+    monkeypatch.setattr(pipeline, "choose_package", lambda _: None)
+    monkeypatch.setattr(pipeline, "build_engine", fails)
+    with pytest.raises(EngineError, match=r"node strange.*whole and was checked: .*model\.onnx"):
+        export(tiny_net, tmp_path / "export", trt=True)
+    names = ["classes.json", "model.onnx", "parity.json", "preprocessing.json"]
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == names

@@ -8,6 +8,8 @@ A node is *low* (computes in fp16) or *high* (stays in fp32):
 4. Every other node with a float32 input or output is low; slots that stay float32 by their schema or by rule
    (`scales` and `roi` of Resize) keep their tensor, and Shape reads whichever form there is.
 5. A Cast stands only where low meets high or the graph's inputs and outputs, one per tensor.
+6. The model's own Casts to fp16 and back (an autocast block) are joins: what they lead from and to is one tensor in
+   fp16, and they go where nothing reads their other side.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Fp16Pass:
     name: str = "fp16"
 
     def __call__(self, model: onnx.ModelProto) -> PassResult:
-        """Return the model in fp16; one that holds fp16 already comes back as it is.
+        """Return the model in fp16; one in which nothing is left to convert comes back as it is.
 
         Raises:
             ExportError: the model has subgraphs, functions or foreign operators, a name in `keep_fp32` is no node,
@@ -50,8 +52,6 @@ class Fp16Pass:
         """
         graph = _editable(model)
         _check_names(graph, self.keep_fp32)
-        if any(tensor.dtype == np.float16 for tensor in graph.tensors().values()):
-            return PassResult(model, False)
         low = _low_nodes(graph, model, self.keep_fp32)
         if not low:
             return PassResult(model, False)
@@ -94,6 +94,7 @@ class _Conversion:
         self.names = set(graph.tensors()) | {node.name for node in graph.nodes}
 
     def run_(self) -> None:
+        self._join_casts_()
         for node, slots in self.low.values():
             for slot in slots.outputs:
                 node.outputs[slot] = self._half_output(node.outputs[slot])
@@ -102,6 +103,21 @@ class _Conversion:
             for slot in slots.inputs:
                 node.inputs[slot] = self._half(node.inputs[slot], node.name)
         self._cast_back_()
+
+    def _join_casts_(self) -> None:
+        """Take the fp16 side of the model's own Casts as the fp16 form of their float32 side."""
+        for node in self.graph.nodes:
+            if not _is_join(node):
+                continue
+            source, target = node.inputs[0], node.outputs[0]
+            if target.dtype == np.float32:
+                self.halves[target.name] = source
+            elif not self._is_made_low(source):
+                self.halves.setdefault(source.name, target)
+
+    def _is_made_low(self, tensor: Any) -> bool:
+        made = ((node, self.low[id(node)][1].outputs) for node in tensor.inputs if id(node) in self.low)
+        return any(tensor.name == node.outputs[slot].name for node, slots in made for slot in slots)
 
     def _half_output(self, tensor: Any) -> Any:
         self.halves[tensor.name] = self._variable(tensor)
@@ -130,7 +146,8 @@ class _Conversion:
     def _cast_back_(self) -> None:
         """Give what still reads the float32 form of a low node's output (high nodes, graph outputs) a Cast."""
         for node in self.graph.nodes:
-            if node.op in _SHAPE_READERS and self._orphaned(node.inputs[0]):
+            # A Cast to fp16 of what is fp16 now changes nothing.
+            if (node.op in _SHAPE_READERS or _is_join(node)) and self._orphaned(node.inputs[0]):
                 node.inputs[0] = self.halves[node.inputs[0].name]
         read = [tensor for node in self.graph.nodes for tensor in node.inputs] + list(self.graph.outputs)
         for tensor in {tensor.name: tensor for tensor in read if self._orphaned(tensor)}.values():
@@ -207,8 +224,15 @@ def _lift_constants_(graph: Any) -> None:
 
 def _low_nodes(graph: Any, model: onnx.ModelProto, keep_fp32: frozenset[str]) -> _Low:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    found = ((node, _half_slots(node, opset)) for node in _reached(graph) if node.name not in keep_fp32)
+    taken = (node for node in _reached(graph) if node.name not in keep_fp32 and not _is_join(node))
+    found = ((node, _half_slots(node, opset)) for node in taken)
     return {id(node): (node, slots) for node, slots in found if slots.inputs or slots.outputs}
+
+
+def _is_join(node: Any) -> bool:
+    """Whether a node is a Cast between float32 and fp16."""
+    sides = {node.inputs[0].dtype, node.outputs[0].dtype} if node.op == "Cast" else set[Any]()
+    return sides == {np.dtype(np.float32), np.dtype(np.float16)}
 
 
 def _reached(graph: Any) -> Iterator[Any]:

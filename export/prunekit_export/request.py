@@ -1,0 +1,70 @@
+"""What an export is asked for, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from prunekit_export.engine import DEFAULT_TARGETS, EngineReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+
+    from prunekit_export.onnx_export import ExportReport
+    from prunekit_export.parity import ParityReport
+    from prunekit_export.range_scan import RangeReport
+    from prunekit_runtime.preprocessing import ByteArray, Preprocessing
+
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to write, and from what."""
+
+    segmenter: torch.nn.Module
+    height: int
+    width: int
+    contract: Preprocessing
+    class_names: Sequence[str]
+    palette: Sequence[Sequence[int]]
+    batch: int = 1
+    dynamic: bool = False
+    precision: Precision = "fp32"
+    trt: bool = False
+    calibration: Sequence[torch.Tensor] = ()
+    pictures: Sequence[ByteArray] = ()
+    targets: Sequence[str] = DEFAULT_TARGETS
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """The files written, and what was measured on the way; what was not asked for is None."""
+
+    out_dir: Path
+    precision: Precision
+    onnx: ExportReport
+    onnx_fp16: ExportReport | None
+    parity: ParityReport
+    parity_fp16: ParityReport | None
+    ranges: RangeReport | None
+    engine: EngineReport | None
+    files: tuple[Path, ...]
+
+    @property
+    def onnx_path(self) -> Path:
+        """The float32 file, which runs everywhere; an engine of fp16 is built from another."""
+        return self.onnx.path
+
+    @property
+    def onnx_bytes(self) -> int:
+        """Size of the float32 file."""
+        return self.onnx.onnx_bytes
+
+    @property
+    def engine_bytes(self) -> int | None:
+        """Size of the engine."""
+        return self.engine.plan_bytes if self.engine else None
