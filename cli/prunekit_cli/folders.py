@@ -1,7 +1,7 @@
 """Which run directory a command reads, and which it writes."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,29 +58,6 @@ def _refuse_full(out: Path) -> None:
 
     if out.exists() and not (out.is_dir() and RunDirectory(out).is_empty()):
         raise OptionError(f"--out {out} is not empty. Name a new folder; nothing is ever overwritten.")
-
-
-@contextmanager
-def kept_if_written(folder: Path) -> Generator[None]:
-    """Remove `folder` again if the block fails before anything is in it."""
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()
-        raise
-
-
-def empty_folder(path: Path) -> Path:
-    """Make the folder `path`.
-
-    Raises:
-        OptionError: it exists and holds something, or is a file.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise OptionError(f"--out {path} is not empty. Name a new folder; nothing is ever overwritten.")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def recipe_near(model: Path) -> Path | None:
