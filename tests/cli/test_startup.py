@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -32,11 +31,14 @@ assert not heavy, heavy
 
 
 def test_help_is_quick():
-    code = "import sys; sys.argv = ['prunekit', '--help']; from prunekit_cli.main import main; main()"
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run_python(code)
-        seconds.append(time.perf_counter() - start)
-    # 0.3 s is the promise on an idle machine; three times that leaves room for a busy one.
-    assert min(seconds) < 0.9
+    """It takes 0.3 s on an idle machine; counted is what that time goes into, since a clock judges the machine too."""
+    done = run_python("""
+import sys
+from prunekit_cli.main import app
+try:
+    app(["--help"])
+except SystemExit:
+    print(len(sys.modules))
+""")
+    # About 340 with typer 0.29 and Python 3.11; torch alone brings 1,500.
+    assert int(done.stdout.splitlines()[-1]) < 600

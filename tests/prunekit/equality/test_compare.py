@@ -113,7 +113,15 @@ def test_what_is_different_is_found_behind_a_choice(choice) -> None:
 
 
 HELD = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def autocast(x: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return F.conv2d(x, torch.eye(8)[:, :, None, None]).float()
+
+
 FIXED_PRECISION = {
+    "autocast": autocast,
     "a cast": lambda x: torch.sigmoid(x.float()).to(torch.float32),
     "a new tensor": lambda x: x + torch.full((1,), 0.1, dtype=torch.float32),
     "half the bits": lambda x: x.to(torch.bfloat16).to(torch.float32),
@@ -164,6 +172,12 @@ def test_outputs_that_are_labels_are_compared() -> None:
     assert exactness(network, plan_for(network), (IMAGES,)) == 0
     with pytest.raises(PruneError, match="misread"):
         check_exact(network, wrong_plan(), (IMAGES,))
+
+
+def test_outputs_that_are_complex_are_compared() -> None:
+    network = Net(after=torch.fft.fft2)
+    assert exactness(network, plan_for(network), (IMAGES,)) <= 1e-4
+    assert exactness(network, wrong_plan(), (IMAGES,)) > 1e-2
 
 
 def test_a_wrong_cut_is_wrong_in_both_precisions() -> None:
