@@ -37,12 +37,14 @@ _ALONG = {
     *("max.dim", "min.dim", "median.dim", "nanmedian.dim", "kthvalue", "mode", "topk", "sort", "sort.stable"),
     *("cummax", "cummin"),
 }
-# Places, flags or whole numbers alone.
+# What jumps where its operands pass a value: places, flags, whole numbers, and what is left beside those.
 _STEPS = {
     *("argmax", "argmin", "argsort", "bucketize", "searchsorted", "nonzero", "histc", "is_nonzero"),
     *("gt", "ge", "lt", "le", "eq", "ne", "sign", "sgn", "signbit", "heaviside"),
-    *("floor", "ceil", "round", "trunc", "floor_divide", "logical_not", "logical_and", "logical_or", "logical_xor"),
+    *("floor", "ceil", "round", "trunc", "frac", "floor_divide", "remainder", "fmod"),
+    *("logical_not", "logical_and", "logical_or", "logical_xor"),
 }
+_NEAREST = 1  # of the modes of grid_sampler
 
 
 class Wide(TorchDispatchMode):
@@ -65,7 +67,8 @@ class Wide(TorchDispatchMode):
             return _pooled(func, args, named, _POOLS[name])
         if overload in _ALONG:
             return _chosen(func, args, named)
-        if name in _STEPS or (name == "_to_copy" and whole):
+        jumps = name in _STEPS or (name == "_to_copy" and whole) or named.get("rounding_mode") is not None
+        if jumps or (name.startswith("grid_sampler") and args[2] == _NEAREST):
             args, named = pytree.tree_map_only(Tensor, steady, (args, named))
         return pytree.tree_map_only(Tensor, _widened, func(*args, **named))
 

@@ -61,6 +61,14 @@ def reordered(network: Net, seed: int) -> Net:
     return other
 
 
+def nearest(x: Tensor) -> Tensor:
+    """Half-way between two places of a map, where the maps are flat."""
+    grid = 0.2 * (x[:, 0] / x[:, 0, :1, :1])[..., None].expand(-1, -1, -1, 2)
+    return F.grid_sample(
+        torch.arange(25.0).to(x).view(1, 1, 5, 5).expand(len(x), -1, -1, -1), grid, "nearest", align_corners=False
+    )
+
+
 CHOICES = {
     "max_pool2d": lambda x: F.max_pool2d(x, 2, return_indices=True)[1].float(),
     "adaptive_max_pool2d": lambda x: F.adaptive_max_pool2d(x, 3, return_indices=True)[1].float(),
@@ -75,6 +83,9 @@ CHOICES = {
     "floor": lambda x: (x / x[:, :, :1, :1]).floor(),
     "round": lambda x: (x / x[:, :, :1, :1] * 0.5).round(),
     "sign": lambda x: (x - x[:, :, :1, :1]).sign(),
+    "remainder": lambda x: x.remainder(x[:, :, :1, :1]),
+    "divide to the floor": lambda x: torch.div(x, x[:, :, :1, :1], rounding_mode="floor"),
+    "nearest place": nearest,
     "whole numbers": lambda x: (x / x[:, :, :1, :1]).to(torch.int64).float(),
 }
 
