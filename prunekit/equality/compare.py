@@ -99,9 +99,10 @@ def _decided(pair: Pair, inputs: tuple[Any, ...], wanted: list[Tensor], error: f
 
 
 def outputs(module: nn.Module, inputs: tuple[Any, ...], seed: int = _SEED) -> list[Tensor]:
-    """Return the tensors that a network gives in evaluation mode, under one seed; generators are put back."""
+    """Return the tensors that a network gives in evaluation mode, under one seed; generators and inputs stay."""
+    own = pytree.tree_map_only(Tensor, torch.clone, inputs)  # a network may write to what it is given
     with torch.no_grad(), drawing_from(seed):
-        returned = module.eval()(*inputs)
+        returned = module.eval()(*own)
     return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
 

@@ -67,6 +67,8 @@ class Wide(TorchDispatchMode):
             return _pooled(func, args, named, _POOLS[name])
         if overload in _ALONG:
             return _chosen(func, args, named)
+        if name.endswith("_") and name[:-1] in _STEPS:
+            args[0].copy_(steady(args[0]))
         jumps = name in _STEPS or (name == "_to_copy" and whole) or named.get("rounding_mode") is not None
         if jumps or (name.startswith("grid_sampler") and args[2] == _NEAREST):
             args, named = pytree.tree_map_only(Tensor, steady, (args, named))

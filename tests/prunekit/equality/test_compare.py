@@ -83,6 +83,7 @@ CHOICES = {
     "floor": lambda x: (x / x[:, :, :1, :1]).floor(),
     "round": lambda x: (x / x[:, :, :1, :1] * 0.5).round(),
     "sign": lambda x: (x - x[:, :, :1, :1]).sign(),
+    "floor in place": lambda x: (x / x[:, :, :1, :1]).floor_(),
     "remainder": lambda x: x.remainder(x[:, :, :1, :1]),
     "divide to the floor": lambda x: torch.div(x, x[:, :, :1, :1], rounding_mode="floor"),
     "nearest place": nearest,
@@ -230,6 +231,14 @@ def test_random_numbers_along_channels_are_named() -> None:
     for proves in (exactness, check_exact):
         with pytest.raises(PruneError, match="draws random numbers in evaluation mode"):
             proves(network, Plan(rows, {}), (IMAGES,))
+
+
+def test_a_network_that_writes_to_its_images_is_given_them_anew() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), Net(lambda x: x.add_(1))).eval()
+    images = IMAGES.clone()
+    plan = make_plan(analyse(network, (images.clone(),)), {"1.a": [0, 3, 5]})
+    assert exactness(network, plan, (images,)) <= 1e-6
+    assert torch.equal(images, IMAGES)
 
 
 def test_the_networks_that_are_compared_stay_in_their_mode() -> None:
