@@ -161,4 +161,6 @@ def _gpu_remedy() -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # ONNX Runtime quotes names of the file, which may hold commands for a terminal.
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)

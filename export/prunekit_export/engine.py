@@ -105,10 +105,9 @@ def build_engine(
     model = onnx.load_model_from_string(content)
     _refuse_external(model, onnx_path)
     _check_profile(model, profile)
-    macs = shares(macs_by_type(model, profile.optimum))
     builder = _Builder(trt, on_progress or (lambda _: None))
     network = builder.parse(content)
-    layers = _layers(network)
+    layers, macs = _layers(network), shares(macs_by_type(model, profile.optimum))
     _check_types(layers, macs)
     plan = builder.build(network, profile, targets if chosen == "tensorrt_rtx" else ())
     report = EngineReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prunekit_export.errors import ExportError
 
@@ -119,9 +119,11 @@ def _excluded(expression: Any, symbols: dict[int, tuple[Any, int]]) -> Iterator[
     import sympy
 
     sides = {symbol: unit for symbol, unit in symbols.values() if symbol is not None}
-    if isinstance(expression, sympy.Ne) and expression.lhs in sides and expression.rhs.is_Integer:
-        side = int(expression.rhs) * sides[expression.lhs]
-        yield side, side
+    if not isinstance(expression, sympy.Ne):
+        return
+    left, right = cast("tuple[Any, Any]", expression.args)
+    if left in sides and right.is_Integer:
+        yield int(right) * sides[left], int(right) * sides[left]
 
 
 def _stride(expression: Any) -> int:
@@ -131,7 +133,7 @@ def _stride(expression: Any) -> int:
 
     if not isinstance(expression, sympy.Eq | sympy.Ne) or not isinstance(expression.lhs, Mod | PythonMod):
         return 0
-    counted, modulus = expression.lhs.args
+    counted, modulus = cast("tuple[Any, Any]", expression.lhs.args)
     return int(modulus) if counted.as_coeff_Mul()[1].is_Symbol and modulus.is_Integer else 0
 
 

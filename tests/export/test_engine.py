@@ -8,11 +8,13 @@ from typing import Any
 
 import onnx
 import pytest
+from torch import nn
 
+from prunekit.models.segmenter import Segmenter
 from prunekit_export import engine
 from prunekit_export.engine import Profile, build_engine, choose_package, sidecar_path
 from prunekit_export.errors import EngineError
-from prunekit_export.onnx_export import ExportReport, save_onnx
+from prunekit_export.onnx_export import ExportReport, export_onnx, save_onnx
 from prunekit_export.passes.fp16 import Fp16Pass
 from prunekit_runtime.plan import read_plan_header
 
@@ -53,6 +55,48 @@ def test_fp32_engine_is_fp32_throughout(static_file: ExportReport, tmp_path: Pat
     assert not [kind for kind in report.layers if kind.endswith(":HALF")]
     assert report.precision == "fp32"
     assert report.targets == engine.DEFAULT_TARGETS
+
+
+@needs_rtx
+@pytest.mark.parametrize("half", [False, True])
+def test_file_that_pads_itself_becomes_an_engine_of_any_size(tiny_net: nn.Module, tmp_path: Path, half: bool) -> None:
+    net = Segmenter(tiny_net, 5, 8)
+    source = export_onnx(net, tmp_path / "full.onnx", height=32, width=48, dynamic=True, stride=8).path
+    if half:
+        source = save_onnx(Fp16Pass()(onnx.load_model(source)).model, tmp_path / "half.onnx").path
+    profile = Profile((1, 3, 17, 21), (1, 3, 32, 48), (2, 3, 65, 99))
+    report = build_engine(source, tmp_path / "x.plan", profile=profile, package="tensorrt_rtx", targets=("SM86",))
+    assert report.macs == {"fp16" if half else "fp32": 1}
+    assert report.layers["CONVOLUTION:HALF" if half else "CONVOLUTION:FLOAT"] == 3
+
+
+@needs_rtx
+def test_sidecar_says_what_stays_in_float32(static_file: ExportReport, tmp_path: Path) -> None:
+    model = onnx.load_model(static_file.path)
+    kept = frozenset({next(node.name for node in model.graph.node if node.op_type == "Conv")})
+    half = save_onnx(Fp16Pass(kept)(model).model, tmp_path / "half.onnx")
+    report = build_engine(half.path, tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx", targets=("SM86",))
+    assert report.precision == "mixed"
+    assert 0 < report.macs["fp32"] < 1
+    assert (report.layers["CONVOLUTION:HALF"], report.layers["CONVOLUTION:FLOAT"]) == (2, 1)
+
+
+def test_engine_that_would_compute_in_another_type_is_refused() -> None:
+    layers = {"CONVOLUTION:FLOAT": 2, "CAST:FLOAT": 1}
+    engine._check_types(layers, {"fp16": 0.5, "fp32": 0.5})
+    engine._check_types({"CONVOLUTION:HALF": 2, "CAST:FLOAT": 1}, {"fp16": 1.0})
+    with pytest.raises(EngineError, match="computes in fp16, but TensorRT reads it as CONVOLUTION:FLOAT"):
+        engine._check_types(layers, {"fp16": 1.0})
+
+
+@needs_rtx
+def test_weights_in_another_file_are_refused(static_file: ExportReport, tmp_path: Path) -> None:
+    model = onnx.load_model(static_file.path)
+    onnx.save_model(
+        model, tmp_path / "x.onnx", save_as_external_data=True, location="secret", size_threshold=0
+    )
+    with pytest.raises(EngineError, match="in another file"):
+        build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx")
 
 
 @needs_rtx
