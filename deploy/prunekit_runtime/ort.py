@@ -30,7 +30,7 @@ class OrtRunner(ClosingRunner):
 
     Raises:
         RunnerError: ONNX Runtime is missing or installed twice, the provider is not available, the file is missing or
-            no segmentation model, its images or logits take over 2 GiB, or a part of it would run on the CPU although a
+            no segmentation model, its images or logits take over 8 GiB, or a part of it would run on the CPU although a
             GPU was asked for.
     """
 

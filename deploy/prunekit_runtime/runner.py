@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float32]
 # One entry per axis, None where the model takes any size.
 Shape = tuple[int | None, ...]
 
-MAX_TENSOR_BYTES = 1 << 31  # of float32: 13000 x 13000 px in RGB, 19 classes of a 5000 x 5000 px image
+MAX_TENSOR_BYTES = 1 << 33  # of float32: 150 classes of a 3000 x 4500 px image
 
 
 class Runner(Protocol):
@@ -91,7 +91,7 @@ def check_memory(shape: Shape, name: str) -> None:
     """Refuse a shape that a file declares, or a user asks for, whose images or logits no machine should have to hold.
 
     Raises:
-        RunnerError: the axes of known size alone make more than 2 GiB of float32.
+        RunnerError: the axes of known size alone make more than 8 GiB of float32.
     """
     size_bytes = 4 * math.prod(1 if size is None else size for size in shape)
     if size_bytes > MAX_TENSOR_BYTES:

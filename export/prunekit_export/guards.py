@@ -48,21 +48,50 @@ class SizeCondition:
     """Where the condition asks for a multiple of this; 0 for a condition of another kind."""
 
 
-def size_conditions(program: torch.export.ExportedProgram, height: int, width: int) -> list[SizeCondition]:
-    """Return the conditions on height and width that a program traced with open sizes does not say.
+class SizeConditions:
+    """What a program traced with open sizes takes for granted of height and width without saying so.
 
     torch.export follows one branch of Python that asks for the size and drops the question; what it assumed is left in
-    the shape environment of the trace. Sizes from half to twice (height, width) are looked at: below, conditions are
-    the least sizes of kernels.
+    the shape environment of the trace.
     """
-    images = next(node.meta["val"] for node in program.graph.nodes if _is_images(node))
-    environment = next((dim.node.shape_env for dim in images.shape if hasattr(dim, "node")), None)
-    if environment is None:
-        return []
-    symbols = {axis: _symbol(images.shape[axis]) for axis in AXES}
-    names = {symbol: AXES[axis] for axis, (symbol, _) in symbols.items() if symbol is not None}
-    found = (_condition(guard.expr, symbols, names, height, width) for guard in environment.guards)
-    return [condition for condition in found if condition is not None]
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        images = next((node.meta["val"] for node in program.graph.nodes if _is_images(node)), None)
+        dims = () if images is None else images.shape
+        open_dims = [(axis, *_symbol(dims[axis])) for axis in AXES if dims and hasattr(dims[axis], "node")]
+        self.axes: dict[Any, tuple[int, int]] = {symbol: (axis, unit) for axis, symbol, unit in open_dims}
+        guards = dims[open_dims[0][0]].node.shape_env.guards if open_dims else ()
+        self.expressions: list[Any] = list(dict.fromkeys(guard.expr for guard in guards))
+
+    def broken(self, height: int, width: int) -> list[SizeCondition]:
+        """Return the conditions that fail at some size from half to twice (height, width)."""
+        found = (self._first(expression, height, width) for expression in self.expressions)
+        return [condition for condition in found if condition is not None]
+
+    def edges(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """Return sizes below half of (height, width) at which conditions fail, for each the largest of some tried.
+
+        Mostly they are the least sizes of kernels, which the network itself does not take; where it does take one, the
+        file has to agree there.
+        """
+        shrunk = [(height * eighths // 16, width * eighths // 16) for eighths in range(7, 0, -1)]
+        sizes = [size for size in (*shrunk, (2, 2), (1, 1)) if min(size) >= 1]
+        failing = (next((size for size in sizes if self._fails(e, size)), None) for e in self.expressions)
+        return tuple(sorted({size for size in failing if size is not None}, reverse=True))
+
+    def _first(self, expression: Any, height: int, width: int) -> SizeCondition | None:
+        for size in (*_excluded(expression, self.axes), *_sizes(height, width)):
+            within = height // 2 <= size[0] <= 2 * height and width // 2 <= size[1] <= 2 * width
+            if within and self._fails(expression, size):
+                names = {symbol: AXES[axis] for symbol, (axis, _) in self.axes.items()}
+                return SizeCondition(_text(expression, names), size, _stride(expression))
+        return None
+
+    def _fails(self, expression: Any, size: tuple[int, int]) -> bool:
+        # Two images: torch.export leaves out one, which parity tries. Sizes off the stride are padded to it.
+        dims = {0: 2, 2: size[0], 3: size[1]}
+        values = {symbol: -(-dims[axis] // unit) for symbol, (axis, unit) in self.axes.items()}
+        return bool(expression.xreplace(values) == False)  # noqa: E712  sympy's own False
 
 
 def refuse_conditions(conditions: list[SizeCondition], height: int, width: int) -> None:
@@ -89,24 +118,9 @@ def _is_images(node: Any) -> bool:
 
 
 def _symbol(dim: Any) -> tuple[Any, int]:
-    """Return the symbol of a dim and how many pixels it counts; None where the dim is fixed."""
-    if not hasattr(dim, "node"):
-        return None, 1
+    """Return the symbol of an open dim and how many pixels it counts."""
     factor, symbol = dim.node.expr.as_coeff_Mul()
     return symbol, int(factor)
-
-
-def _condition(
-    expression: Any, symbols: dict[int, tuple[Any, int]], names: dict[Any, str], height: int, width: int
-) -> SizeCondition | None:
-    for size in (*_excluded(expression, symbols), *_sizes(height, width)):
-        # Two images: torch.export leaves out one, which parity tries.
-        dims = {0: 2, 2: size[0], 3: size[1]}
-        values = {symbol: dims[axis] // unit for axis, (symbol, unit) in symbols.items() if symbol is not None}
-        within = height // 2 <= size[0] <= 2 * height and width // 2 <= size[1] <= 2 * width
-        if within and expression.xreplace(values) == False:  # noqa: E712  sympy's own False
-            return SizeCondition(_text(expression, names), size, _stride(expression))
-    return None
 
 
 def _sizes(height: int, width: int) -> Iterator[tuple[int, int]]:
@@ -114,16 +128,15 @@ def _sizes(height: int, width: int) -> Iterator[tuple[int, int]]:
     yield from itertools.product(heights, widths)
 
 
-def _excluded(expression: Any, symbols: dict[int, tuple[Any, int]]) -> Iterator[tuple[int, int]]:
+def _excluded(expression: Any, axes: dict[Any, tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Yield the one size that `size != constant` leaves out, square."""
     import sympy
 
-    sides = {symbol: unit for symbol, unit in symbols.values() if symbol is not None}
     if not isinstance(expression, sympy.Ne):
         return
     left, right = cast("tuple[Any, Any]", expression.args)
-    if left in sides and right.is_Integer:
-        yield int(right) * sides[left], int(right) * sides[left]
+    if left in axes and right.is_Integer:
+        yield int(right) * axes[left][1], int(right) * axes[left][1]
 
 
 def _stride(expression: Any) -> int:

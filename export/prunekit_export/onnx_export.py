@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunekit.run import write_atomically
 from prunekit_export.errors import ExportError
-from prunekit_export.guards import AXES, SizeCondition, check_exportable, refuse_conditions, size_conditions
+from prunekit_export.guards import AXES, SizeCondition, SizeConditions, check_exportable, refuse_conditions
 from prunekit_export.passes.pad import PadPass
 from prunekit_export.passes.pass_base import run_passes
 from prunekit_export.passes.strip import StripPass
@@ -44,6 +45,8 @@ class ExportReport:
     input_dims: tuple[int | str, ...]
     output_dims: tuple[int | str, ...]
     stride: int
+    edges: tuple[tuple[int, int], ...] = ()
+    """Small sizes (height, width) at which the traced path may be another than the network's, to be tried."""
 
 
 def export_onnx(
@@ -74,15 +77,20 @@ def export_onnx(
     """
     stride = stride if dynamic else 1
     program = _trace(segmenter, height=height, width=width, batch=batch, dynamic=dynamic, stride=stride)
-    if dynamic and stride == 1 and (conditions := size_conditions(program, height, width)):
-        stride = _own_stride(segmenter, conditions, height, width)
+    conditions = SizeConditions(program)
+    if broken := conditions.broken(height, width):
+        refuse_conditions(broken if stride > 1 else [], height, width)
+        stride = _own_stride(segmenter, broken, height, width)
         program = _trace(segmenter, height=height, width=width, batch=batch, dynamic=True, stride=stride)
+        conditions = SizeConditions(program)
+        refuse_conditions(conditions.broken(height, width), height, width)
     check_exportable(program, dynamic=dynamic)
     model = _to_onnx(program)
     _name_dims_(model, dynamic=dynamic)
     model = run_passes(model, [StripPass(), PadPass(stride)]).model
     set_metadata_(model, metadata or {})
-    return save_onnx(model, path, stride=stride)
+    report = save_onnx(model, path, stride=stride)
+    return dataclasses.replace(report, edges=conditions.edges(height, width))
 
 
 def save_onnx(model: onnx.ModelProto, path: Path, *, stride: int = 1) -> ExportReport:

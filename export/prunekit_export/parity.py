@@ -89,6 +89,7 @@ def parity(
     path: Path,
     *,
     shapes: Sequence[Shape],
+    edges: Sequence[Shape] = (),
     tolerance: float | None = None,
     real_images: Callable[[Shape], FloatArray] | None = None,
 ) -> ParityReport:
@@ -98,6 +99,7 @@ def parity(
         segmenter: the network in torch, float32.
         path: float32 files run in ONNX Runtime, files with fp16 inside in the onnx reference evaluator.
         shapes: (images, height, width); the same one several times draws other images.
+        edges: more shapes, of which those that the network itself refuses are left out.
         tolerance: largest error as a share of the largest logit; the precision's own when None.
         real_images: prepared images of a shape, for the first shape and every other one; the rest are drawn.
 
@@ -112,6 +114,7 @@ def parity(
     limit = TOLERANCE["fp16" if half else "fp32"] if tolerance is None else tolerance
     macs = macs_by_type(model, (shapes[0][0], 3, *shapes[0][1:]))
     comparison = _Comparison(path.name, frozen_copy(segmenter), model, limit, real_images)
+    shapes = (*shapes, *filter(comparison.is_taken, edges))
     runtime, rows = _rows_in_reference(comparison, shapes) if half else _rows_in_ort(comparison, path, shapes)
     report = ParityReport(path.name, runtime, precision_name(model, macs), shares(macs), limit, rows)
     _check(report)
@@ -155,6 +158,13 @@ class _Comparison:
     def rows(self, run: Run, shapes: Sequence[Shape]) -> tuple[ParityRow, ...]:
         return tuple(self._row(run, shape, seed) for seed, shape in enumerate(shapes))
 
+    def is_taken(self, shape: Shape) -> bool:
+        try:
+            self._in_torch(draw_images(shape, 0))
+        except ExportError:
+            return False
+        return True
+
     def _row(self, run: Run, shape: Shape, seed: int) -> ParityRow:
         if self.real_images is None or seed % 2:
             kind, images_N3hw = "drawn", draw_images(shape, seed)
@@ -164,7 +174,8 @@ class _Comparison:
         got_NKhw = self._in_file(run, images_N3hw)
         if got_NKhw.shape != expected_NKhw.shape:
             raise ExportError(
-                f"At images {shape} the file gives logits {got_NKhw.shape}, the network {expected_NKhw.shape}."
+                f"At images {shape} the file gives logits {got_NKhw.shape}, the network {expected_NKhw.shape}. "
+                "A network whose Python depends on the size exports with a fixed one (--static)."
             )
         row = _row_of(shape, kind, expected_NKhw, got_NKhw, self.tolerance)
         return row if row.passed(self.tolerance) else self._decided_by_rounding(row, images_N3hw, expected_NKhw) or row
@@ -252,6 +263,8 @@ def _check(report: ParityReport) -> None:
             f"those that the network decides clearly; {MIN_AGREEMENT:.0%} is asked for.{advice}"
         )
     advice = " Export fp32, or keep the overflowing nodes in fp32." if half else ""
+    if worst.shape[1:] != report.rows[0].shape[1:] and report.rows[0].passed(report.tolerance):
+        advice += " A network that does something else at other sizes exports with a fixed one (--static)."
     raise ExportError(
         f"{where}: relative error {worst.max_rel:.2e}, {report.tolerance:.0e} is allowed "
         f"(labels agree on {worst.label_agreement:.2%} of the pixels).{advice}"

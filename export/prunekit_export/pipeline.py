@@ -135,7 +135,7 @@ class _Job:
         contract, classes = _compact(self.contract.to_json()), _compact(self.classes)
         return {"prunekit.preprocessing": contract, "prunekit.classes": classes}
 
-    def parity(self, path: Path, stride: int) -> ParityReport:
+    def parity(self, path: Path, stride: int, edges: Sequence[tuple[int, int]] = ()) -> ParityReport:
         request = self.request
         shapes: tuple[Shape, ...] = parity_shapes(
             height=request.height, width=request.width, batch=request.batch, dynamic=request.dynamic, stride=stride
@@ -145,6 +145,7 @@ class _Job:
             at_any_size(request.segmenter, stride),
             path,
             shapes=shapes,
+            edges=[(2, *size) for size in edges],
             real_images=prepared_pictures(self.contract, request.pictures),
         )
 
@@ -196,7 +197,7 @@ def _write_fp32(job: _Job) -> _Written:
         stride=int(getattr(request.segmenter, "stride", 1)),
         metadata=job.metadata,
     )
-    return _Written(report, job.parity(path, report.stride))
+    return _Written(report, job.parity(path, report.stride, report.edges))
 
 
 def _write_fp16(job: _Job) -> _Written:

@@ -92,9 +92,7 @@ def test_engine_that_would_compute_in_another_type_is_refused() -> None:
 @needs_rtx
 def test_weights_in_another_file_are_refused(static_file: ExportReport, tmp_path: Path) -> None:
     model = onnx.load_model(static_file.path)
-    onnx.save_model(
-        model, tmp_path / "x.onnx", save_as_external_data=True, location="secret", size_threshold=0
-    )
+    onnx.save_model(model, tmp_path / "x.onnx", save_as_external_data=True, location="secret", size_threshold=0)
     with pytest.raises(EngineError, match="in another file"):
         build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx")
 

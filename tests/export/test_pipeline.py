@@ -72,7 +72,9 @@ def test_fp16_with_engine(tiny_net: nn.Module, tmp_path: Path, dynamic: bool) ->
     report = json.loads((tmp_path / "parity.json").read_text())
     assert [file["precision"] for file in report["files"]] == ["fp32", "fp16"]
     assert [file["macs"] for file in report["files"]] == [{"fp32": 1}, {"fp16": 1}]
-    assert [len(file["rows"]) for file in report["files"]] == ([4, 4] if dynamic else [3, 3])
+    full, half = ([row["shape"] for row in file["rows"]] for file in report["files"])
+    assert full[: len(half)] == half, "float32 is tried at small sizes as well"
+    assert len(half) == (4 if dynamic else 3)
     assert summary.engine.macs == {"fp16": 1}
     assert report["ranges"]["images"] >= 3
 
@@ -181,3 +183,34 @@ def test_failed_engine_keeps_the_checked_files(
         export(tiny_net, tmp_path / "export", trt=True)
     names = ["classes.json", "model.onnx", "parity.json", "preprocessing.json"]
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == names
+
+
+@pytest.mark.parametrize("threshold", [20, 9, 2])
+def test_network_that_does_something_else_on_small_images_is_refused(threshold: int, tmp_path: Path) -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 5, 3, padding=1)
+
+        def forward(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+            logits = self.convolution(images_B3HW)
+            return logits if images_B3HW.shape[-1] > threshold else -logits
+
+    with pytest.raises(ExportError, match=r"differs from the network.*--static"):
+        export(Small(), tmp_path / "export", dynamic=True)
+    assert not (tmp_path / "export").exists()
+    assert export(Small(), tmp_path / "export").onnx_path.exists()
+
+
+def test_least_size_of_a_kernel_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    class Patches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 5, 9, 1)
+
+        def forward(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+            small = self.patches(images_B3HW)
+            return nn.functional.interpolate(small, images_B3HW.shape[-2:], mode="bilinear")
+
+    rows = export(Patches(), tmp_path / "export", dynamic=True).parity.rows
+    assert all(min(row.shape[1:]) >= 9 for row in rows), "smaller ones the network itself refuses"

@@ -156,3 +156,24 @@ def test_a_file_opens_with_its_runner(write_onnx: WriteOnnx, plan_path: Path, ho
     (tmp_path / "damaged.plan").write_bytes(b"x" * 100)
     with pytest.raises(RunnerError, match="no TensorRT engine"):
         open_runner(tmp_path / "damaged.plan")
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (30_000, 30_000), (2**31 - 1, 1)])
+def test_declared_sizes_that_no_machine_should_hold_are_refused(write_onnx: WriteOnnx, size: tuple[int, int]) -> None:
+    height, width = size
+    with pytest.raises(RunnerError, match=r"images of the shape . x 3 x .* GiB, at most 8 GiB"):
+        OrtRunner(write_onnx(height=height, width=width))
+
+
+def test_names_in_a_file_cannot_command_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    helper = pytest.importorskip("onnx").helper
+    value = helper.make_tensor_value_info("images", 1, [1, 3, 4, 4])
+    output = helper.make_tensor_value_info("logits", 1, [1, 3, 4, 4])
+    node = helper.make_node("Strange\x1b[2J\x07", ["images"], ["logits"], name="clear\x1b[2J")
+    model = helper.make_model(helper.make_graph([node], "g", [value], [output]))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(RunnerError, match="cannot load") as caught:
+        OrtRunner(path)
+    assert str(caught.value).isprintable()
+    assert "x1b[2J" in str(caught.value)
