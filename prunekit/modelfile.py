@@ -3,6 +3,7 @@
 A network is rebuilt by making the dense one from its factory, applying the pruning plan, and loading the weights.
 """
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from prunekit.data.dataset import ClassMap
 from prunekit.errors import DataError, ModelError, RunError, UntrustedCodeError
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.soundness import check_weights
+from prunekit.models.trust import Bounded
 from prunekit.models.zoo import build
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import prune_
@@ -29,6 +31,9 @@ from prunekit_runtime.preprocessing import Preprocessing
 
 FORMAT: Final = 1
 MAX_CARD_BYTES: Final = 1 << 25  # a plan lists every kept channel of every parameter: 32 MiB is far above any
+PLAUSIBLE_BYTES: Final = 2 << 30
+PLAUSIBLE_RATIO: Final = 200
+"""A dense network may be this large whatever its pruned weights are, or this many times as large as they are."""
 _PACKAGES: Final = ("torch", "torchvision", "segmentation-models-pytorch")
 
 
@@ -132,13 +137,19 @@ def load_model(run: RunDirectory, *, trust_code: bool = False) -> LoadedModel:
     card = read_card(run)
     _check_hash(run, card)
     try:
-        segmenter = rebuild(card, trust_code=trust_code)
+        with contextlib.nullcontext() if trust_code else Bounded(_most_bytes(run)):
+            segmenter = rebuild(card, trust_code=trust_code)
     except UntrustedCodeError as error:
         raise UntrustedCodeError(f"{run.model_path}: {error.what}") from None
     except ModelError as error:
         raise ModelError(f"{run.model_path}: {error}") from error
     _load_weights_(segmenter.network, run.weights_path)
     return LoadedModel(segmenter.eval(), card, card.contract)
+
+
+def _most_bytes(run: RunDirectory) -> int:
+    """Return how large a network from this run may be before it is pruned."""
+    return max(PLAUSIBLE_BYTES, PLAUSIBLE_RATIO * run.weights_path.stat().st_size)
 
 
 def rebuild(card: ModelCard, *, trust_code: bool = False) -> Segmenter:

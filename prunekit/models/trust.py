@@ -6,8 +6,11 @@ library can be told by one to unpickle a file or to fetch another network.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from prunekit.errors import UntrustedCodeError
 from prunekit.models.spec import ModelSpec
@@ -74,3 +77,34 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, str):
         return _NAME.fullmatch(value) is not None
     return value is None or isinstance(value, int | float)
+
+
+class Bounded(TorchFunctionMode):
+    """Refuses to build a network whose tensors are larger than its weights explain.
+
+    A few words in a file can ask for any size. What torch allocates takes no memory before it is filled, so a tensor
+    may be looked at after it was made.
+
+    Raises:
+        UntrustedCodeError: in the block, at the tensor that is too much.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self.most_bytes, self.left_bytes = most_bytes, most_bytes
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch; count what it made if it made it from numbers alone."""
+        del types
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        if isinstance(made, Tensor) and not any(isinstance(given, Tensor) for given in (*args, *kwargs.values())):
+            self.left_bytes -= made.untyped_storage().nbytes()
+            if self.left_bytes < 0:
+                raise UntrustedCodeError(
+                    f"The network needs more than {self.most_bytes / 2**30:.3g} GiB before it is pruned, which is out "
+                    "of all proportion to its weights"
+                )
+        return made

@@ -1,5 +1,7 @@
 import contextlib
 import json
+import re
+import resource
 
 import pytest
 import torch
@@ -146,6 +148,18 @@ def test_weights_of_another_shape_are_refused_by_name(run):
     run.model_path.write_text(json.dumps(values))
     with pytest.raises(RunError, match=name):
         load_model(run)
+
+
+@pytest.mark.parametrize("width", [12_000, 60_000, 100_000_000])
+def test_a_few_words_do_not_make_a_network_that_fills_the_memory(run, width):
+    """22 GiB, 12 TiB, and more than can be counted; the last two do not get as far as our bound."""
+    save_model(run, *_built())
+    values = json.loads(run.model_path.read_text())
+    run.model_path.write_text(json.dumps(values | {"factory": SPEC.replace("width=4", f"width={width}")}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=re.escape(str(run.model_path))):
+        load_model(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
 
 
 def test_rebuild_gives_another_network_each_time_nothing_of_the_file_is_kept():
