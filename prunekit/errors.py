@@ -34,5 +34,5 @@ class UntrustedCodeError(ModelError, PruneError):
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}. If you trust it, say --trust-code.")
+        super().__init__(f"{what}. If you trust it, say --trust-code; in Python, trust_code=True.")
         self.what = what

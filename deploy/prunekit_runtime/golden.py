@@ -110,8 +110,9 @@ class GoldenCheck:
     def save(self, path: Path) -> None:
         """Write the npz file; a reader sees the whole file or none."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)  # of a killed process that had our number, or a link to another file
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 np.savez_compressed(file, **cast(dict[str, Any], self._arrays()))
             temporary.replace(path)
         finally:

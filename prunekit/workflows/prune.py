@@ -70,6 +70,7 @@ def prune_run(
 
     Raises:
         PruneError: the network cannot be analysed, the target is out of reach, or a cut network is not exact.
+        RunError: the target holds something already, or another process is writing to it.
         PrunekitError: the source, its data or the device cannot be used.
     """
     recipe = fine_tuning_recipe(source.recipe(), config)
@@ -78,6 +79,8 @@ def prune_run(
     criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
     job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
     with target.locked(held=held), cpu_threads(recipe.train):
+        if not target.is_empty():
+            raise RunError(f"{target.path} is not empty. Name a new folder; nothing is ever overwritten.")
         loaded = load_model(source, trust_code=trust_code)
         now, report = _begin(loaded, source, job)
         return _go_on(report, source, job, now)

@@ -1,6 +1,7 @@
 """What a training does to its folder: nothing before it is known to fit, nothing while another one is at it."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +80,38 @@ def test_a_run_is_locked_before_its_data_are_opened(tiny, run):
     """Not after minutes of reading images: at once, and whatever the second one's recipe says."""
     with run.locked(), pytest.raises(RunError, match="Another process"):
         train(tiny(**{"data.name": "camvid", "data.root": "nowhere"}), run)
+
+
+def test_a_kill_at_any_write_resumes_to_the_same_bits(tiny, tmp_path, monkeypatch):
+    recipe = tiny(**{"train.epochs": 2, "train.rewind_epoch": 1, "selection.strategy": "pfb"})
+    genuine, done = Path.replace, []
+
+    def replace_until(fatal):
+        def replace(self, target):
+            if len(done) == fatal:
+                raise KeyboardInterrupt
+            done.append(target)
+            return genuine(self, target)
+
+        done.clear()
+        monkeypatch.setattr(Path, "replace", replace)
+
+    replace_until(None)
+    whole = RunDirectory(tmp_path / "whole")
+    train(recipe, whole)
+    files = {path.name for path in whole.path.iterdir()}
+    assert len(done) == len(files) + 2 == 8  # metrics and state once more each
+    for fatal in range(len(done)):
+        run = RunDirectory(tmp_path / f"killed-{fatal}")
+        replace_until(fatal)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, run)
+        assert run.recipe_path.exists() == (fatal > 0)
+        replace_until(None)
+        train(recipe, run)
+        assert {path.name for path in run.path.iterdir()} == files
+        for name in ("model.safetensors", "model.json", "rewind.safetensors"):
+            assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
 MODULE = """

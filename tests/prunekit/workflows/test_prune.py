@@ -207,6 +207,13 @@ def test_what_is_no_pruning_cannot_be_resumed(source, new_run) -> None:
         resume_prune(new_run("empty"))
 
 
+def test_a_folder_with_work_in_it_is_not_pruned_into(source, new_run, config) -> None:
+    before = {path.name: path.read_bytes() for path in source.path.iterdir()}
+    with pytest.raises(RunError, match="not empty"):
+        prune_run(source, config(epochs=0), source)
+    assert {path.name: path.read_bytes() for path in source.path.iterdir()} == before
+
+
 def test_without_early_weights_there_is_nothing_to_rewind_to(source, new_run, config) -> None:
     """Found out before anything is computed."""
     once, target = new_run("once"), new_run("rewound")
