@@ -27,6 +27,7 @@ from prunekit.recipe import ModelConfig
 from prunekit.run import RunDirectory, write_atomically
 from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
 from prunekit_runtime.errors import ContractError
+from prunekit_runtime.jsonfile import parse_json, read_bounded
 from prunekit_runtime.preprocessing import Preprocessing
 
 FORMAT: Final = 1
@@ -172,12 +173,10 @@ def read_card(run: RunDirectory) -> ModelCard:
     path = run.model_path
     if not path.is_file():
         raise RunError(f"{run.path} holds no model.json, so its training did not end. {_again(run)}")
-    if path.stat().st_size > MAX_CARD_BYTES:
-        raise RunError(
-            f"{path} has {path.stat().st_size} bytes; at most {MAX_CARD_BYTES} are read. Is it a model file?"
-        )
     try:
-        card = ModelCard.model_validate_json(path.read_bytes(), strict=True)
+        content = read_bounded(path, MAX_CARD_BYTES)
+        parse_json(content)  # its bounds; the values are read by the next line, which knows JSON's lists as tuples
+        card = ModelCard.model_validate_json(content, strict=True)
         _ = card.contract, card.classes  # both check their values
     except ValidationError as error:
         first = error.errors()[0]
@@ -185,6 +184,8 @@ def read_card(run: RunDirectory) -> ModelCard:
         raise RunError(f"{path} is damaged: {where}: {first['msg']}. {_again(run)}") from None
     except (ContractError, DataError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}. {_again(run)}") from None
     return card
 
 

@@ -1,7 +1,6 @@
 """The recipe: every setting of a training run, read once from TOML and flags, unknown keys refused."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -9,9 +8,28 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from prunekit.errors import ConfigError
+from prunekit.tomltext import parse_toml, shown
+from prunekit_runtime.jsonfile import read_bounded
+from prunekit_runtime.text import printable_name
 
-MAX_RECIPE_BYTES = 1 << 20
+MAX_RECIPE_BYTES: Final = 1 << 16
 MAX_MASK_VALUES: Final = 255  # as many as there can be classes
+_TOLD: Final = 10  # errors in one message
+MAX_SIDE: Final = 1 << 14  # px, as the preprocessing contract has it
+MAX_SCALE: Final = 16
+MAX_COUNT: Final = 10**6  # of epochs, steps, images: above any training, below what arithmetic and lists bear
+MAX_BATCH: Final = 1 << 16
+MAX_WEIGHT: Final = 1e6  # of a loss; a sum of such losses is finite in float32
+MAX_THREADS: Final = 1024  # the OpenMP library ends the process where the system has no room for so many
+
+
+def _writable(text: str) -> str:
+    if printable_name(text) != text:
+        raise ValueError("control characters cannot be part of a setting; rename the file or the folder")
+    return text
+
+
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_writable)]
 
 
 class Section(BaseModel):
@@ -50,8 +68,8 @@ class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
     name: Literal["shapes", "camvid", "folder"] = Field(default="shapes", description="data set")
-    root: str = Field(default="", description="folder of the data set (camvid, folder)")
-    classes: str = Field(default="", description="class list, TOML, text or CSV, for the folder data set")
+    root: Text = Field(default="", description="folder of the data set (camvid, folder)")
+    classes: Text = Field(default="", description="class list, TOML, text or CSV, for the folder data set")
     mask_values: MaskValues = Field(
         default=(),
         max_length=MAX_MASK_VALUES,
@@ -63,21 +81,27 @@ class DataConfig(Section):
     allow_mostly_ignored: bool = Field(
         default=False, description="go on though over half of the pixels are marked as not to count"
     )
-    root_from_run: str = Field(default="", description="filled in when a run keeps the recipe: root as seen from there")
-    classes_from_run: str = Field(default="", description="the same of classes; both serve when run and data move")
-    height: int = Field(default=128, ge=32, description="height the network sees [px]")
-    width: int = Field(default=192, ge=32, description="width the network sees [px]")
-    crop_height: int = Field(default=0, ge=0, description="height of a training crop [px]; 0 takes the full height")
-    crop_width: int = Field(default=0, ge=0, description="width of a training crop [px]; 0 takes the full width")
-    scale_min: float = Field(default=0.75, gt=0, description="smallest random scale")
-    scale_max: float = Field(default=1.5, gt=0, description="largest random scale")
+    root_from_run: Text = Field(
+        default="", description="filled in when a run keeps the recipe: root as seen from there"
+    )
+    classes_from_run: Text = Field(default="", description="the same of classes; both serve when run and data move")
+    height: int = Field(default=128, ge=32, le=MAX_SIDE, description="height the network sees [px]")
+    width: int = Field(default=192, ge=32, le=MAX_SIDE, description="width the network sees [px]")
+    crop_height: int = Field(
+        default=0, ge=0, le=MAX_SIDE, description="height of a training crop [px]; 0 takes the full height"
+    )
+    crop_width: int = Field(
+        default=0, ge=0, le=MAX_SIDE, description="width of a training crop [px]; 0 takes the full width"
+    )
+    scale_min: float = Field(default=0.75, ge=1e-2, le=MAX_SCALE, description="smallest random scale")
+    scale_max: float = Field(default=1.5, ge=1e-2, le=MAX_SCALE, description="largest random scale")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
     colour: float = Field(default=0.2, ge=0, lt=1, description="strength of brightness, contrast and saturation jitter")
     sampler: Literal["uniform", "balanced"] = Field(
         default="uniform", description="draw every image once, or every class equally often and crop around it"
     )
-    train_images: int = Field(default=256, ge=1, description="training images to generate (shapes)")
-    val_images: int = Field(default=64, ge=1, description="validation images to generate (shapes)")
+    train_images: int = Field(default=256, ge=1, le=MAX_COUNT, description="training images to generate (shapes)")
+    val_images: int = Field(default=64, ge=1, le=MAX_COUNT, description="validation images to generate (shapes)")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the generated scenes (shapes)")
 
     @model_validator(mode="after")
@@ -94,7 +118,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which network."""
 
-    name: str = Field(
+    name: Text = Field(
         default="python:prunekit.models.street:street_net",
         description="smp:NAME?encoder=..., torchvision:NAME or python:package.module:factory?arg=...",
     )
@@ -107,9 +131,12 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How the network is trained."""
 
-    epochs: int = Field(default=20, ge=1, description="passes over the training images")
+    epochs: int = Field(default=20, ge=1, le=MAX_COUNT, description="passes over the training images")
     batch_size: int = Field(
-        default=8, ge=1, description="images drawn a step; what is left over at an epoch's end is not used"
+        default=8,
+        ge=1,
+        le=MAX_BATCH,
+        description="images drawn a step; what is left over at an epoch's end is not used",
     )
     optimiser: Literal["sgd", "adamw"] = Field(
         default="adamw", description="sgd brings the poly schedule, adamw cosine, unless named"
@@ -117,49 +144,67 @@ class TrainConfig(Section):
     schedule: Literal["auto", "poly", "cosine"] = Field(
         default="auto", description="learning-rate schedule after warm-up"
     )
-    lr: float = Field(default=2e-3, gt=0, description="peak learning rate")
+    lr: float = Field(default=2e-3, gt=0, le=1000, description="peak learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd)")
-    weight_decay: float = Field(default=1e-2, ge=0, description="not applied to norms and biases")
-    poly_power: float = Field(default=0.9, gt=0, description="exponent of the poly schedule")
-    warmup_steps: int = Field(default=20, ge=0, description="steps of linear warm-up, at most a tenth of all steps")
+    weight_decay: float = Field(default=1e-2, ge=0, le=1000, description="not applied to norms and biases")
+    poly_power: float = Field(default=0.9, gt=0, le=100, description="exponent of the poly schedule")
+    warmup_steps: int = Field(
+        default=20, ge=0, le=MAX_COUNT, description="steps of linear warm-up, at most a tenth of all steps"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="autocast type; fp16 brings a gradient scaler"
     )
     channels_last: bool = Field(default=True, description="memory format of images and weights")
-    clip_norm: float = Field(default=5.0, ge=0, description="gradient norm limit; 0 switches clipping off")
+    clip_norm: float = Field(
+        default=5.0, ge=0, le=MAX_WEIGHT, description="gradient norm limit; 0 switches clipping off"
+    )
     loss: Literal["ce", "gsrl"] = Field(
         default="ce", description="cross-entropy, or one rebalanced towards rare classes and ambiguous pixels"
     )
-    aux_weight: float = Field(default=0.4, ge=0, description="weight of each auxiliary head's loss")
-    ccs_coarse_weight: float = Field(default=0.4, ge=0, description="weight of the coarse classifier's CE (head = ccs)")
-    ccs_inter_weight: float = Field(default=0.1, ge=0, description="weight of the inter-class centre loss (head = ccs)")
+    aux_weight: float = Field(default=0.4, ge=0, le=MAX_WEIGHT, description="weight of each auxiliary head's loss")
+    ccs_coarse_weight: float = Field(
+        default=0.4, ge=0, le=MAX_WEIGHT, description="weight of the coarse classifier's CE (head = ccs)"
+    )
+    ccs_inter_weight: float = Field(
+        default=0.1, ge=0, le=MAX_WEIGHT, description="weight of the inter-class centre loss (head = ccs)"
+    )
     ccs_intra_weight: float = Field(
-        default=0.2, ge=0, description="weight of the intra-class distance loss (head = ccs)"
+        default=0.2, ge=0, le=MAX_WEIGHT, description="weight of the intra-class distance loss (head = ccs)"
     )
     sparsity: Literal["none", "l1", "polarisation", "group", "mask"] = Field(
         default="none", description="pull on what is to be pruned; group and mask come with a pruning only"
     )
-    sparsity_weight: float = Field(default=1e-4, gt=0, description="strength of that pull, as part of the gradient")
+    sparsity_weight: float = Field(
+        default=1e-4, gt=0, le=MAX_WEIGHT, description="strength of that pull, as part of the gradient"
+    )
     polarisation_t: float = Field(
-        default=1.4, ge=0, description="weight of L1 against the spread of the scales (sparsity = polarisation)"
+        default=1.4,
+        ge=0,
+        le=MAX_WEIGHT,
+        description="weight of L1 against the spread of the scales (sparsity = polarisation)",
     )
     distill: Literal["none", "logits", "channel"] = Field(
         default="none", description="follow the dense network's logits, pixel by pixel or class map by class map"
     )
-    distill_weight: float = Field(default=1.0, gt=0, description="weight of the distillation loss")
-    distill_temperature: float = Field(default=4.0, gt=0, description="temperature of both networks' logits in it")
+    distill_weight: float = Field(default=1.0, gt=0, le=MAX_WEIGHT, description="weight of the distillation loss")
+    distill_temperature: float = Field(
+        default=4.0, ge=1e-2, le=100, description="temperature of both networks' logits in it"
+    )
     rewind_epoch: int = Field(
-        default=0, ge=0, description="keep the weights after this epoch to rewind a pruned network to; 0 keeps none"
+        default=0,
+        ge=0,
+        le=MAX_COUNT,
+        description="keep the weights after this epoch to rewind a pruned network to; 0 keeps none",
     )
     eval_every: int = Field(
-        default=5, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
+        default=5, ge=1, le=MAX_COUNT, description="epochs between evaluations; the last epoch is always evaluated"
     )
-    checkpoint_every: int = Field(default=1, ge=1, description="epochs between checkpoints")
-    workers: int = Field(default=0, ge=0, description="data-loading processes; 0 loads in the training process")
+    checkpoint_every: int = Field(default=1, ge=1, le=MAX_COUNT, description="epochs between checkpoints")
+    workers: int = Field(default=0, ge=0, le=256, description="data-loading processes; 0 loads in the training process")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto takes CUDA where there is one, and says which"
     )
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves torch's choice")
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS, description="CPU threads; 0 leaves torch's choice")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     cache: bool = Field(default=True, description="keep decoded images in memory")
 
@@ -178,14 +223,14 @@ class SelectionConfig(Section):
     start: float = Field(default=0.05, ge=0, le=1, description="full data before this share of the epochs")
     end: float = Field(default=0.87, ge=0, le=1, description="full data after this share of the epochs")
     ramp: bool = Field(default=True, description="rise from 20 % of the ratio at start to all of it half-way to end")
-    stem: str = Field(
+    stem: Text = Field(
         default="", description="module whose output scores a sample; empty finds one at a quarter of the MACs"
     )
-    centres: int = Field(default=64, ge=2, description="cluster centres of the density estimate")
-    descriptor: int = Field(default=128, ge=1, description="length of a sample's descriptor")
+    centres: int = Field(default=64, ge=2, le=4096, description="cluster centres of the density estimate")
+    descriptor: int = Field(default=128, ge=1, le=4096, description="length of a sample's descriptor")
     alpha: float = Field(default=0.01, gt=0, lt=1, description="forgetting rate of the centres")
     noise: float = Field(
-        default=0.5, ge=0, description="noise on the score, in standard deviations of the batch's scores"
+        default=0.5, ge=0, le=MAX_WEIGHT, description="noise on the score, in standard deviations of the batch's scores"
     )
 
     @model_validator(mode="after")
@@ -213,7 +258,10 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        found = error.errors()[:_TOLD]
+        lines = [
+            f"{'.'.join(str(part)[:100] for part in e['loc'])}: {e['msg']} (got {shown(e['input'])})" for e in found
+        ]
         raise ConfigError("The recipe cannot be followed:\n  " + "\n  ".join(lines)) from None
 
 
@@ -230,18 +278,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of bounded size.
 
     Raises:
-        ConfigError: the file is missing, over 1 MiB, or not TOML.
+        ConfigError: the file is missing, over 64 KiB, or not TOML.
     """
     if not path.is_file():
         raise ConfigError(f"Recipe {path} does not exist. Name a TOML file, or leave --recipe out for the defaults.")
-    if path.stat().st_size > MAX_RECIPE_BYTES:
-        raise ConfigError(
-            f"Recipe {path} has {path.stat().st_size} bytes; at most {MAX_RECIPE_BYTES} are read. Is it a recipe?"
-        )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"Recipe {path} is not TOML: {error}") from None
+        content = read_bounded(path, MAX_RECIPE_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"Recipe {path} cannot be read: {error}. Is it a recipe?") from None
+    try:
+        return parse_toml(content.decode("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"Recipe {path} is not TOML: {error}. Correct it, or name another recipe.") from None
 
 
 def merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

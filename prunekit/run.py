@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from prunekit.data_paths import anchored, located, overriding
 from prunekit.errors import RunError
 from prunekit.locking import HeldError, holding
 from prunekit.recipe import Recipe, dump_recipe, read_recipe
+from prunekit_runtime.jsonfile import parse_json, read_bounded
 
 RUNS = Path("runs")
 LOCK = ".lock"
@@ -70,13 +73,22 @@ class RunDirectory:
         write_atomically(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Read `metrics.jsonl`; an absent file is an empty list."""
-        if not self.metrics_path.exists():
+        """Read `metrics.jsonl`; an absent file is an empty list.
+
+        Raises:
+            RunError: a row is damaged, or one is missing.
+        """
+        path = self.metrics_path
+        if not path.exists():
             return []
         try:
-            return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.strip()]
+            lines = read_bounded(path, MAX_JSON_BYTES).decode("utf-8").split("\n")
+            rows = [_checked_row(parse_json(line)) for line in lines if line.strip()]
         except ValueError as error:
-            raise RunError(f"{self.metrics_path} is damaged: {error}. Mend the line, or delete the run.") from None
+            raise RunError(f"{path} is damaged: {error}. Mend the line, or delete the run.") from None
+        if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+            raise RunError(f"{path} is damaged: its rows are not the epochs 1, 2, 3, ... Mend it, or delete the run.")
+        return rows
 
     def part(self, name: str) -> "RunDirectory":
         """Return a run that lies in this one, such as `stage-01/`.
@@ -221,6 +233,27 @@ def replacing(path: Path) -> Generator[Path]:
 MAX_JSON_BYTES = 1 << 25
 
 
+class _Row(BaseModel):
+    """What is read back of a row of metrics; the rest is for people."""
+
+    model_config = ConfigDict(strict=True)
+
+    epoch: int
+    loss: float
+    miou: float | None = None
+    pixel_accuracy: float | None = None
+    iou: list[float | None] = []
+
+
+def _checked_row(row: Any) -> dict[str, Any]:
+    try:
+        _Row.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'a row'}: {first['msg']}") from None
+    return row
+
+
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as readable JSON, atomically."""
     write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
@@ -234,10 +267,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise RunError(f"{path} does not exist. Repeat the step that writes it.")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise RunError(f"{path} has {path.stat().st_size} bytes; at most {MAX_JSON_BYTES} are read.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_bounded(path, MAX_JSON_BYTES))
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}. Repeat the step that writes it.") from None
     if not isinstance(values, dict):

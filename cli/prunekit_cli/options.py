@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from prunekit.tomltext import parse_toml, shown
 from prunekit_runtime.errors import PrunekitError
 
 if TYPE_CHECKING:
@@ -84,9 +85,11 @@ def parse_settings(texts: list[str] | None) -> dict[str, Any]:
 
 def _toml_value(text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text  # a bare word or a path: shapes, /data/camvid
+    except ValueError as error:
+        raise OptionError(f"--set cannot take {shown(text)}: {error}. Write a smaller number.") from None
     return parsed["value"] if set(parsed) == {"value"} else text
 
 
@@ -102,7 +105,7 @@ def checked(config: type[ConfigT], values: dict[str, Any]) -> ConfigT:
         return config.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"--{'-'.join(str(part) for part in e['loc'])}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+            f"--{'-'.join(str(part) for part in e['loc'])}: {e['msg']}, got {shown(e['input'])}" for e in error.errors()
         ]
         raise OptionError("; ".join(lines).replace("_", "-")) from None
 

@@ -10,6 +10,7 @@ import numpy as np
 from prunekit_runtime.errors import RunnerError
 from prunekit_runtime.runner import ClosingRunner, FloatArray, Shape, check_images, check_memory, single
 
+MAX_THREADS = 1024
 Provider = Literal["cpu", "cuda", "tensorrt"]
 
 PROVIDERS: dict[str, str] = {
@@ -39,8 +40,10 @@ class OrtRunner(ClosingRunner):
         wanted = _known_provider(onnxruntime, provider)
         if not Path(path).is_file():
             raise RunnerError(f"ONNX file {path} does not exist. Write one: prunekit export")
-        if threads < 0:
-            raise RunnerError(f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or more.")
+        if not 0 <= threads <= MAX_THREADS:
+            raise RunnerError(
+                f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or up to {MAX_THREADS}."
+            )
         session = _open_session(onnxruntime, Path(path), wanted, _options(onnxruntime, provider, threads, optimise))
         ran = session.get_providers()
         if not ran or ran[0] != wanted:

@@ -5,7 +5,6 @@ Shape suffixes: H, W the image's size; h, w the network's size, padding included
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prunekit_runtime.errors import ContractError
+from prunekit_runtime.jsonfile import parse_json, read_bounded
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -165,14 +165,10 @@ def read_contract(path: Path) -> Preprocessing:
         ContractError: the file is missing, larger than 64 KiB, no JSON, or no contract.
     """
     try:
-        if path.stat().st_size > MAX_CONTRACT_BYTES:
-            raise ContractError(
-                f"{path} is larger than {MAX_CONTRACT_BYTES} bytes, so it is no preprocessing contract."
-            )
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_bounded(path, MAX_CONTRACT_BYTES))
     except OSError as error:
         raise ContractError(f"Preprocessing contract {path} cannot be read: {error.strerror}. {_REMEDY}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ContractError(f"Preprocessing contract {path} is no JSON: {error}. {_REMEDY}") from error
     return Preprocessing.from_json(values)
 

@@ -12,6 +12,7 @@ import numpy as np
 from prunekit_export.errors import ExportError
 from prunekit_export.runners import contract_of_runner, open_runner
 from prunekit_runtime.latency import compare, peak_memory_bytes
+from prunekit_runtime.ort import MAX_THREADS
 from prunekit_runtime.runner import check_finite, check_memory
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from prunekit_runtime.latency import LatencyReport
     from prunekit_runtime.runner import FloatArray, Runner
+
+
+MOST = 10**6  # of runs or images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +48,10 @@ class ProfileConfig:
     def __post_init__(self) -> None:
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
             raise ExportError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
-        if self.batch < 1 or self.runs < 1 or self.warmup_runs < 0 or self.threads < 0:
+        fits = 1 <= self.batch <= MOST and 1 <= self.runs <= MOST and 0 <= self.warmup_runs <= MOST
+        if not fits or not 0 <= self.threads <= MAX_THREADS:
             raise ExportError(
-                "batch and runs must be at least 1, warm-up runs and threads at least 0; "
+                f"batch and runs must be 1 to {MOST}, warm-up runs 0 to {MOST}, threads 0 to {MAX_THREADS}; "
                 f"got {self.batch}, {self.runs}, {self.warmup_runs} and {self.threads}."
             )
 

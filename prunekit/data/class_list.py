@@ -16,7 +16,6 @@ columns in the first row (`labels.table`); blank lines and lines that start with
 
 import colorsys
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap
 from prunekit.data.labels.table import is_table, read_table
 from prunekit.errors import DataError
+from prunekit.tomltext import parse_toml, shown
 
 MAX_LIST_BYTES: Final = 1 << 20
 Colour = tuple[int, int, int]
@@ -33,7 +33,6 @@ MaskKind = Literal["auto", "index", "colour"]
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
 _OTHER_SUFFIXES: Final = (".json", ".yaml", ".yml", ".xml")
 _LISTED: Final = 10  # mistakes that an error shows before it counts the rest
-_SHOWN: Final = 60  # characters of a wrong value that an error shows
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ def _read_text(path: Path) -> str:
 
 def _from_toml(text: str, path: Path) -> _Document:
     try:
-        values: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number of thousands of digits
+        values = parse_toml(text)
+    except ValueError as error:
         raise DataError(f"Class list {path} is not TOML: {error}. Correct the line, or name it .txt.") from error
     return _document(values, path)
 
@@ -165,20 +164,12 @@ def _document(values: dict[str, Any], path: Path) -> _Document:
     try:
         return _Document.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_shown(e['input'])})" for e in error.errors()]
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {shown(e['input'])})" for e in error.errors()]
         rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
         raise DataError(
             f"Class list {path} cannot be followed:\n  " + "\n  ".join([*lines[:_LISTED], *rest]) + "\n"
             "It holds [[classes]] tables with name and colour, and may hold ignore_index, ignore_colour and masks."
         ) from None
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of over 4300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _entry(line: str) -> dict[str, Any]:

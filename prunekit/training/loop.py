@@ -185,6 +185,8 @@ class _Training:
                 f"{self.run.metrics_path} lacks rows of the {self.counts.epochs_done} epochs that are done. "
                 f"Put it back, or delete {self.run.state_path.name} to train this run from the start."
             )
+        if len(rows) >= self.config.epochs and not {"miou", "pixel_accuracy", "iou"} <= rows[-1].keys():
+            raise RunError(f"{self.run.metrics_path} is damaged: its last row lacks the scores. Put it back.")
         return rows
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
@@ -334,7 +336,7 @@ class _Training:
             iou=last["iou"],
             pruned_fraction=self.counts.pruned_fraction,
             train_wall_s=wall_s,
-            images_per_s=self.counts.images_seen / wall_s,
+            images_per_s=self.counts.images_seen / max(wall_s, 1e-9),  # a checkpoint of others may say 0 seconds
             device=device_name(self.device),
             card=card,
         )

@@ -1,8 +1,13 @@
 """SGD and AdamW over two groups of parameters: weights decay, norms and biases do not."""
 
+from typing import Final
+
+import torch
 from torch import Tensor, nn, optim
 
 from prunekit.recipe import TrainConfig
+
+_STEP: Final = "step"  # how often torch has moved the parameter
 
 
 def make_optimiser(network: nn.Module, config: TrainConfig) -> optim.Optimizer:
@@ -33,15 +38,45 @@ def optimiser_tensors(network: nn.Module, optimiser: optim.Optimizer) -> dict[st
 
 
 def load_optimiser_tensors(network: nn.Module, optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give back to the optimiser what `optimiser_tensors` returned."""
-    parameters = dict(network.named_parameters())
+    """Give back to the optimiser what `optimiser_tensors` returned.
+
+    Raises:
+        ValueError: a parameter is unknown, something of it is missing or unknown, or a tensor has another form.
+    """
+    parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
+    found: dict[str, dict[str, Tensor]] = {}
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
-        optimiser.state[parameters[name]][key] = _like(parameters[name], value)
+        found.setdefault(name, {})[key] = value
+    for name, state in found.items():  # a parameter that never had a gradient has no state
+        if name not in parameters:
+            raise ValueError(f"the optimiser's {name} is no parameter of the network")
+        _check_state(name, parameters[name], state, _remembered(optimiser))
+    for name, state in found.items():
+        optimiser.state[parameters[name]].update({key: _like(parameters[name], key, state[key]) for key in state})
 
 
-def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    if value.shape != parameter.shape:
-        return value.clone()  # a step counter, which torch keeps on the CPU
+def _remembered(optimiser: optim.Optimizer) -> set[str]:
+    """Return what the optimiser keeps of a parameter, under torch's names."""
+    if isinstance(optimiser, optim.AdamW):
+        return {_STEP, "exp_avg", "exp_avg_sq"}
+    return {"momentum_buffer"} if optimiser.defaults["momentum"] else set()
+
+
+def _check_state(name: str, parameter: Tensor, state: dict[str, Tensor], keys: set[str]) -> None:
+    if state.keys() != keys:
+        raise ValueError(f"the optimiser's state of {name} holds {sorted(state)}, not {sorted(keys)}")
+    for key, value in state.items():
+        shape = torch.Size() if key == _STEP else parameter.shape
+        if value.shape != shape or not value.is_floating_point() or not bool(value.isfinite().all()):
+            raise ValueError(
+                f"the optimiser's {key} of {name} is {value.dtype} {tuple(value.shape)}, or not finite; "
+                f"{tuple(shape)} is due"
+            )
+
+
+def _like(parameter: Tensor, key: str, value: Tensor) -> Tensor:
+    if key == _STEP:
+        return value.clone()  # torch keeps it on the CPU
     # The parameter's own device and strides: fused kernels walk parameter and moments with one index.
     return parameter.detach().to(value.dtype, copy=True).copy_(value)

@@ -6,10 +6,10 @@ Random numbers are not in it: they are functions of the seed and the place in th
 
 import hashlib
 import json
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn, optim
 
 from prunekit.data_paths import PATHS
@@ -30,23 +30,40 @@ FREE_DATA_SETTINGS: Final = (
 )  # fmt: skip
 
 
+_Count = Annotated[int, Field(ge=0, le=2**53)]  # float64 holds it exactly
+_Number = Annotated[int | float, Field(ge=0, le=2**53)]
+_SCALER: Final = frozenset({"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"})
+
+
 class Counts(BaseModel):
     """How far a training has come, and what it cost so far."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     recipe: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Hash of the settings that decide the weights."""
     extras: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """Hash of the teacher and the regulariser; empty where there is neither."""
-    epochs_done: int = Field(default=0, ge=0)
-    images_seen: int = Field(default=0, ge=0)
-    images_kept: int = Field(default=0, ge=0)
+    epochs_done: _Count = 0
+    images_seen: _Count = 0
+    images_kept: _Count = 0
     train_wall_s: float = Field(default=0.0, ge=0)
     """Wall time of the training steps of all epochs, selection and data included, evaluation not."""
-    scaler: dict[str, Any] = {}
-    """State of the gradient scaler (fp16)."""
+    tensors: _Count | None = None
+    """Number of tensors in the file; None in files of earlier versions."""
+    scaler: dict[str, _Number] = {}
+    """State of torch's gradient scaler, under its own names (fp16)."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.images_kept > self.images_seen:
+            raise ValueError(f"{self.images_kept} of {self.images_seen} images were kept")
+        if self.scaler and self.scaler.keys() != _SCALER:
+            raise ValueError(f"the gradient scaler has {sorted(self.scaler)}")
+        if any(value <= 0 for name, value in self.scaler.items() if name != "_growth_tracker"):
+            raise ValueError("the gradient scaler has a scale or factor of 0")
+        return self
 
     @property
     def pruned_fraction(self) -> float:
@@ -71,7 +88,8 @@ def save_state(
     tensors = {f"network/{name}": value for name, value in plain_tensors(network).items()}
     tensors |= {f"optimiser/{name}": _plain(value) for name, value in optimiser_tensors(network, optimiser).items()}
     tensors |= {f"selector/{name}": _plain(value) for name, value in selector.state().items()}
-    write_tensors(run.state_path, tensors, {"prunekit": counts.model_dump_json()})
+    counted = counts.model_copy(update={"tensors": len(tensors)})
+    write_tensors(run.state_path, tensors, {"prunekit": counted.model_dump_json()})
 
 
 def load_state(
@@ -95,12 +113,15 @@ def load_state(
             f"{run.state_path} was written with another teacher or regulariser. Resume with those of the run, "
             "or train in a new run."
         )
+    if counts.tensors not in (None, len(tensors)):
+        raise RunError(f"{run.state_path} is damaged: {len(tensors)} of {counts.tensors} tensors. {_REMEDY}")
     load_tensors_(network, _part(tensors, "network/"), run.state_path)
     try:
         load_optimiser_tensors(network, optimiser, _part(tensors, "optimiser/"))
-        selector.load_state(_part(tensors, "selector/"))
-    except (KeyError, RuntimeError) as error:
-        raise RunError(f"{run.state_path} does not fit this training: {error}. Train in a new run.") from error
+        _check_alike(selector.state(), _part(tensors, "selector/"))
+    except ValueError as error:
+        raise RunError(f"{run.state_path} does not fit this training: {error}. Train in a new run.") from None
+    selector.load_state(_part(tensors, "selector/"))
     return counts
 
 
@@ -110,6 +131,16 @@ def _read(run: RunDirectory, expected_bytes: int) -> tuple[Counts, dict[str, Ten
         return Counts.model_validate_json(metadata.get("prunekit", "")), tensors
     except ValidationError as error:
         raise RunError(f"{run.state_path} is damaged: {first_line(error)}. {_REMEDY}") from None
+
+
+def _check_alike(own: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Refuse what is not of the names, shapes and types that are written, or not finite."""
+    for name in sorted(own.keys() | found.keys()):
+        if name not in own or name not in found:
+            raise ValueError(f"{name} of the selection is {'missing' if name in own else 'unknown'}")
+        value, wanted = found[name], own[name]
+        if value.shape != wanted.shape or value.dtype != wanted.dtype or not bool(value.isfinite().all()):
+            raise ValueError(f"{name} of the selection is {value.dtype} {tuple(value.shape)}, or not finite")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

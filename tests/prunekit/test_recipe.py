@@ -12,16 +12,17 @@ KEYS = [f"{section}.{key}" for section, field in Recipe.model_fields.items() for
 
 
 def _values(section: type[Section], key: str) -> st.SearchStrategy[Any]:
-    annotation = section.model_fields[key].annotation
+    annotation, rules = section.model_fields[key].annotation, section.model_fields[key].metadata
     if key == "mask_values":
         return st.lists(st.integers(0, 65535), unique=True, max_size=5).map(tuple)
+    most = min((int(rule.le) for rule in rules if hasattr(rule, "le")), default=4096)
     if choices := get_args(annotation):
         return st.sampled_from(choices)
     return {
-        int: st.integers(32, 4096),
+        int: st.integers(32, min(most, 4096)),
         float: st.floats(0.01, 0.9),
         bool: st.booleans(),
-        str: st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=20),
+        str: st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp")), max_size=20),
     }[annotation]
 
 
@@ -56,6 +57,32 @@ def test_every_setting_says_what_it_is():
         if key != "strategy" and not setting.description
     ]
     assert missing == []
+
+
+NUMBERS = [
+    (f"{section}.{key}", end)
+    for section, field in Recipe.model_fields.items()
+    for key, setting in field.annotation.model_fields.items()
+    if setting.annotation in (int, float)
+    for end in (-1, 1)
+]
+
+
+@pytest.mark.parametrize(("key", "end"), NUMBERS)
+def test_every_number_has_a_range(key, end):
+    """Beyond it there is a sentence, of any size and kind of number."""
+    for number in (end * 10**18, end * 16**6000, end * 1e308, end * float("inf")):
+        with pytest.raises(ConfigError, match=key) as caught:
+            parse_recipe(merge({}, {key: number}))
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("key", ["data.root", "data.classes", "model.name", "selection.stem"])
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "\x1b[2J", "\udcff", "a" * 5000])
+def test_texts_hold_nothing_that_files_and_terminals_cannot(key, text):
+    with pytest.raises(ConfigError, match=key) as caught:
+        parse_recipe(merge({"data": {"name": "folder"}}, {key: text}))
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -101,7 +128,13 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
     path = tmp_path / "recipe.toml"
     with pytest.raises(ConfigError, match="does not exist"):
         read_recipe(path)
-    for content in (b"train = ", b"\xff\xfe", b"a = " + b"[" * 100_000):
+    for content in (
+        b"train = ",
+        b"\xff\xfe",
+        b"a = " + b"[" * 50_000,
+        b"a." * 30_000 + b"a = 1",
+        b"a = 1" + b"0" * 5000,
+    ):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="is not TOML"):
             read_recipe(path)

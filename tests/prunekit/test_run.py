@@ -70,12 +70,20 @@ def _interrupted_write(path):
 def test_metrics_go_round_and_a_damaged_line_is_named(tmp_path):
     run = RunDirectory(tmp_path)
     assert run.metrics() == []
-    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "miou": None}]
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 1, "miou": None, "iou": [None, 0.5], "more": "kept"}]
     run.write_metrics(rows)
     assert run.metrics() == rows
-    run.metrics_path.write_text('{"epoch": 1}\n{"ep')
-    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged"):
-        run.metrics()
+    row = '{"epoch": 1, "loss": 1}\n'
+    damages = (
+        *('{"ep', "[1]", "null", "1", "{}", '{"epoch": "x", "loss": 1}', '{"epoch": 2}', '{"epoch": 2, "loss": NaN}'),
+        *('{"epoch": 2, "loss": 1e999}', '{"epoch": 2, "loss": 1, "iou": ["x"]}', '{"epoch": 3, "loss": 1}', "\xff"),
+        *('{"epoch": 2, "loss": 1, "a": ' + "[" * 100_000, '{"epoch": 2' + "0" * 5000 + ', "loss": 1}', row),
+    )
+    for damaged in damages:
+        run.metrics_path.write_text(row + damaged, encoding="latin-1")
+        with pytest.raises(RunError, match=r"metrics\.jsonl is damaged") as caught:
+            run.metrics()
+        assert len(str(caught.value)) < 1000
 
 
 def test_the_lock_keeps_others_out_and_leaves_nothing(tmp_path):

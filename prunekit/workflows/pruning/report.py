@@ -11,6 +11,7 @@ from prunekit.pruning.latency_loop import TOLERANCE
 from prunekit.pruning.latency_table import Machine
 from prunekit.pruning.report_figure import GroupChange, PartChange, StageChange, draw_report
 from prunekit.run import RunDirectory, read_json, write_atomically, write_json
+from prunekit.tomltext import shown
 from prunekit.workflows.pruning.config import PruneConfig
 
 REPORT: Final = "prune.json"
@@ -256,7 +257,7 @@ def read_report(run: RunDirectory) -> PruneReport:
     values = read_json(path)
     if values.get("format") != FORMAT:
         raise RunError(
-            f"{path} has format {values.get('format')}, this prunekit reads {FORMAT}: another version wrote it. "
+            f"{path} has format {shown(values.get('format'))}, this prunekit reads {FORMAT}: another version wrote it. "
             "Prune again; the source is as it was."
         )
     stored = {name: value for name, value in values.items() if name not in _DERIVED}
@@ -290,7 +291,7 @@ def config_of(report: PruneReport, run: RunDirectory) -> PruneConfig:
 
 def _damaged(path: Path, error: ValidationError, within: str = "") -> RunError:
     first = error.errors()[0]
-    where = within + ".".join(map(str, first["loc"]))
+    where = within + ".".join(str(part)[:100] for part in first["loc"])
     return RunError(f"{path} is damaged: {where}: {first['msg']}. Prune again; the source is as it was.")
 
 
