@@ -13,8 +13,8 @@ from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.latency import measure, peak_memory_bytes, summarise
 from prunekit_runtime.opening import open_runner
 from prunekit_runtime.ort import OrtRunner, Provider
-from prunekit_runtime.preprocessing import ByteArray, FloatArray, Preprocessing, resize_bilinear
-from prunekit_runtime.runner import Shape, check_finite, show_shape
+from prunekit_runtime.preprocessing import MAX_PIXELS, ByteArray, FloatArray, Preprocessing, resize_bilinear
+from prunekit_runtime.runner import Shape, check_finite, check_memory, show_shape
 from prunekit_runtime.trt import TrtRunner
 
 # fp16 moves logits by about 1e-3 of their range, which flips pixels on class borders only.
@@ -90,8 +90,11 @@ def synthetic_picture(height: int, width: int, *, seed: int) -> ByteArray:
 
 def _picture_size(contract: Preprocessing, height: int, width: int) -> tuple[int, int]:
     size = (height or contract.height, width or contract.width)
-    if min(size) < 1:
-        raise RunnerError(f"The size of a picture cannot be {size[0]} x {size[1]} px. Give both --height and --width.")
+    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+        raise RunnerError(
+            f"The size of a picture cannot be {size[0]} x {size[1]} px, at most {MAX_PIXELS} in all. "
+            "Give both --height and --width."
+        )
     return size
 
 
@@ -134,7 +137,8 @@ def _images(config: BenchConfig, shape: Shape) -> FloatArray:
             f"{config.model} takes {show_shape(shape)}, and the input to measure would be {show_shape(wanted)}. "
             "Give --batch, --height and --width, or a contract or golden file that names the size."
         )
-    return np.random.default_rng(0).standard_normal(wanted).astype(np.float32)
+    check_memory(wanted, "Input")
+    return np.random.default_rng(0).standard_normal(wanted, dtype=np.float32)
 
 
 def _known(config: BenchConfig) -> tuple[int, ...]:

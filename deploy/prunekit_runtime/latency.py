@@ -12,6 +12,7 @@ import numpy as np
 
 from prunekit_runtime.errors import MeasureError
 
+MAX_RUNS = 10**6  # every sample is kept
 Run = Callable[[], object]  # what it returns is thrown away
 
 
@@ -77,10 +78,10 @@ def compare(
     Raises:
         MeasureError: a count is out of range, or there is nothing to measure.
     """
-    if not runs_by_name or runs < 1 or warmup_runs < 0:
+    if not runs_by_name or not 1 <= runs <= MAX_RUNS or not 0 <= warmup_runs <= MAX_RUNS:
         raise MeasureError(
             f"Cannot measure {len(runs_by_name)} models with {runs} runs and {warmup_runs} warm-up runs. "
-            "Give at least 1 model, 1 run and 0 warm-up runs."
+            f"Give at least 1 model, 1 run and 0 warm-up runs, and at most {MAX_RUNS} of each."
         )
     samples_ms: dict[str, list[float]] = {name: [] for name in runs_by_name}
     for number in range(warmup_runs + runs):

@@ -21,6 +21,7 @@ ByteArray = npt.NDArray[np.uint8]
 FORMAT_VERSION = 1
 MAX_CONTRACT_BYTES = 1 << 16
 MAX_SIDE = 1 << 14  # px; an image above it is a mistake or an attack, not a camera
+MAX_PIXELS = 1 << 26  # 67 megapixels, 0.8 GB as float32 in three colours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Preprocessing:
         _require_integer("pad_multiple", self.pad_multiple, low=1)
         both = (self.height == 0) == (self.width == 0)
         _require(both, "height, width", (self.height, self.width), "Give both, or 0 and 0 to keep the image's size.")
+        padded = self.network_size(self.height, self.width)
+        _require(
+            padded[0] * padded[1] <= MAX_PIXELS, "the padded size", padded, f"At most {MAX_PIXELS} px are allowed."
+        )
         _require(_is_number(self.scale) and self.scale > 0, "scale", self.scale, "Write 1/255 for pixels in [0, 1].")
         for name in ("mean", "std"):
             _require_triple(name, getattr(self, name))
@@ -79,7 +84,8 @@ class Preprocessing:
             raise ContractError(f"A preprocessing contract is a JSON object, got {type(values).__name__}.")
         unknown, missing = sorted(set(map(str, values)) - known), sorted(known - set(values))
         if unknown or missing:
-            raise ContractError(f"Preprocessing contract: unknown keys {unknown}, missing keys {missing}. {_REMEDY}")
+            some = [key[:40] for key in unknown[:5]]
+            raise ContractError(f"Preprocessing contract: unknown keys {some}, missing keys {missing}. {_REMEDY}")
         _require(
             values["version"] == FORMAT_VERSION, "version", values["version"], f"This release reads {FORMAT_VERSION}."
         )
@@ -101,9 +107,10 @@ class Preprocessing:
         """Turn an RGB image, uint8 (H, W, 3), into the network's input, float32 (1, 3, h, w).
 
         Raises:
-            ContractError: the array has another shape or type.
+            ContractError: the array has another shape or type, or more than 67 megapixels, padding included.
         """
         _check_image(image_HW3)
+        self._check_size(*image_HW3.shape[:2])
         image_3HW = image_HW3.transpose(2, 0, 1).astype(np.float32, order="C")
         resized_3hw = resize_bilinear(image_3HW, *self.resized_size(*image_HW3.shape[:2]))
         mean_311, std_311 = (np.asarray(values, dtype=np.float32).reshape(3, 1, 1) for values in (self.mean, self.std))
@@ -139,7 +146,16 @@ class Preprocessing:
             best_1HW = np.maximum(best_1HW, candidate_1HW)
         return labels_HW
 
+    def _check_size(self, height: int, width: int) -> None:
+        """Refuse an image that is too large, or is padded to too large a size: both take memory for each pixel."""
+        for rows, columns in ((height, width), self.network_size(height, width)):
+            if rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
+                raise ContractError(
+                    f"{rows} x {columns} px cannot be prepared, at most {MAX_PIXELS} in all. Shrink it."
+                )
+
     def _cropped(self, logits_1Khw: FloatArray, height: int, width: int) -> FloatArray:
+        self._check_size(height, width)
         expected = self.network_size(height, width)
         if logits_1Khw.ndim != 4 or logits_1Khw.shape[0] != 1 or logits_1Khw.shape[2:] != expected:
             raise ContractError(
@@ -234,7 +250,9 @@ def _is_positive(value: object) -> bool:
 
 def _require(fulfilled: bool, name: str, got: object, remedy: str) -> None:
     if not fulfilled:
-        raise ContractError(f"Preprocessing contract: {name} cannot be {got!r}. {remedy}")
+        shown = repr(got)
+        shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+        raise ContractError(f"Preprocessing contract: {name} cannot be {shown}. {remedy}")
 
 
 def _require_integer(name: str, value: object, *, low: int) -> None:

@@ -17,7 +17,7 @@ from prunekit_runtime.plan import HEADER_BYTES as HEADER_BYTES
 from prunekit_runtime.plan import PlanHeader as PlanHeader
 from prunekit_runtime.plan import read_plan_header
 from prunekit_runtime.plan import sniff_plan as sniff_plan
-from prunekit_runtime.runner import ClosingRunner, FloatArray, Shape, check_images, show_shape, single
+from prunekit_runtime.runner import ClosingRunner, FloatArray, Shape, check_images, check_memory, show_shape, single
 
 _INSTALL: dict[str, str] = {
     "tensorrt": "On a Jetson it comes with JetPack (python3-libnvinfer); elsewhere: pip install 'prunekit[trt]'",
@@ -116,6 +116,7 @@ class TrtRunner(ClosingRunner):
                     f"{self.path}: {name} is {kind}, but float32 is needed. Export it with prunekit export."
                 )
         self.input_shape: Shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(self.inputs[0]))
+        check_memory(self.input_shape, f"{self.path}: {self.inputs[0]}")
         self.name = f"{self.header.package} {trt.__version__}"
 
     def _bound(self, shape: tuple[int, ...]) -> tuple["_Buffer", "_Buffer"]:
@@ -131,6 +132,7 @@ class TrtRunner(ClosingRunner):
             raise RunnerError(
                 f"Engine {self.path} does not tell the shape of its output before running; export it again."
             )
+        check_memory(outcome, f"{self.path}: {self.outputs[0]}")
         image, logits = self._buffer(name, _size_bytes(shape)), self._buffer(self.outputs[0], _size_bytes(outcome))
         for tensor, buffer in ((name, image), (self.outputs[0], logits)):
             if not self._context.set_tensor_address(tensor, buffer.device):
