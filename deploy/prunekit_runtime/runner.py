@@ -74,20 +74,6 @@ def check_images(images_N3hw: FloatArray, shape: Shape) -> None:
         )
 
 
-def check_memory(shape: Shape, name: str) -> None:
-    """Refuse a shape that a file declares, or a user asks for, whose images or logits no machine should have to hold.
-
-    Raises:
-        RunnerError: the axes of known size alone make more than 2 GiB of float32.
-    """
-    size_bytes = 4 * math.prod(1 if size is None else size for size in shape)
-    if size_bytes > MAX_TENSOR_BYTES:
-        raise RunnerError(
-            f"{name} of the shape {show_shape(shape)} takes {size_bytes / 2**30:.1f} GiB, at most "
-            f"{MAX_TENSOR_BYTES / 2**30:.0f} GiB are allowed. Use smaller images or fewer at once."
-        )
-
-
 def check_finite(logits_NKhw: FloatArray, name: str) -> None:
     """Refuse logits that are no numbers: no pixel has a class then, and no score or latency means anything.
 

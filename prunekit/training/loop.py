@@ -150,8 +150,7 @@ class _Training:
         """Take up the checkpoint, train the epochs that are left, write the model."""
         rows = self._take_up(resume)
         first = self.counts.epochs_done
-        if first == 0:  # a checkpoint must not lose the recipe it was made by
-            self.run.write_recipe(self.recipe)
+        self.run.write_recipe(self.recipe)  # of a checkpoint too: it was found to fit, and its data may have moved
         labels = record_labels(self.run, self.train_set, self.val_set, resumed=first > 0)
         self.observer.on_start(self._start_event(first, labels))
         for epoch in range(first, self.config.epochs):
