@@ -100,7 +100,7 @@ def test_a_kill_at_any_write_resumes_to_the_same_bits(tiny, tmp_path, monkeypatc
     whole = RunDirectory(tmp_path / "whole")
     train(recipe, whole)
     files = {path.name for path in whole.path.iterdir()}
-    assert len(done) == len(files) + 2 == 8  # metrics and state once more each
+    assert len(done) == len(files) + 2 == 9  # metrics and state once more each
     for fatal in range(len(done)):
         run = RunDirectory(tmp_path / f"killed-{fatal}")
         replace_until(fatal)
