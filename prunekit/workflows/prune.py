@@ -8,18 +8,15 @@ and the last stage's files in the run itself.
 import copy
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
-from prunekit.data_paths import root_override
-from prunekit.errors import PruneError, RunError, UntrustedCodeError
-from prunekit.modelfile import LoadedModel, check_model, load_model, read_card, save_model
+from prunekit.errors import PruneError, RunError
+from prunekit.modelfile import LoadedModel, load_model, save_model
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
 from prunekit.pruning.criteria.registry import criterion
 from prunekit.pruning.latency_table import LatencyTable
-from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
@@ -37,6 +34,7 @@ from prunekit.workflows.pruning.report import PruneReport as PruneReport
 from prunekit.workflows.pruning.report import StageReport as StageReport
 from prunekit.workflows.pruning.report import is_pruning as is_pruning
 from prunekit.workflows.pruning.report import read_report as read_report
+from prunekit.workflows.pruning.resuming import check_criterion, find_source, is_whole, recipe_of
 from prunekit.workflows.pruning.schedule import shares
 from prunekit.workflows.pruning.selecting import Selection, check_reachable, cost_of, final_target, table_of
 from prunekit.workflows.pruning.sparse import read_selection, sparsify, write_selection
@@ -118,37 +116,15 @@ def resume_prune(
         raise RunError(f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost.")
     with target.locked():
         report = read_report(target)
-        if report.finished and _is_whole(target):
+        if report.finished and is_whole(target):
             return report
         config = config_of(report, target)
-        _check_criterion(config, target, trust_code)
-        recipe = _recipe_of(report, config, target, root)
+        check_criterion(config, target, trust_code)
+        recipe = recipe_of(report, config, target, root)
         job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
         with cpu_threads(recipe.train):
             source = find_source(report, target)
             return _mended(report, source, job) if report.finished else _go_on(report, source, job, None)
-
-
-def _check_criterion(config: PruneConfig, target: RunDirectory, trust_code: bool) -> None:
-    try:
-        criterion(config.criterion, trust_code=trust_code)
-    except UntrustedCodeError as error:
-        raise UntrustedCodeError(f"{target.path / REPORT}: {error.what}") from None
-
-
-def _recipe_of(report: PruneReport, config: PruneConfig, target: RunDirectory, root: str | None) -> Recipe:
-    """Return the recipe of a pruning; one that was killed before it was written is made again."""
-    if target.recipe_path.exists():
-        return target.recipe(root_override(root))
-    return fine_tuning_recipe(find_source(report, target).recipe(root_override(root)), config)
-
-
-def _is_whole(target: RunDirectory) -> bool:
-    try:
-        check_model(target)
-    except RunError:
-        return False
-    return True
 
 
 def _mended(report: PruneReport, source: RunDirectory, job: Job) -> PruneReport:
@@ -165,23 +141,6 @@ def _mended(report: PruneReport, source: RunDirectory, job: Job) -> PruneReport:
 def needs_latency(report: PruneReport) -> bool:
     """Tell whether going on takes a latency table or a meter: a target in milliseconds, and stages left to cut."""
     return report.target == "latency" and not report.finished and len(report.stages) < len(report.planned)
-
-
-def find_source(report: PruneReport, target: RunDirectory) -> RunDirectory:
-    """Return the run that a pruning began with: where it was, or where it lies now if both were moved.
-
-    Raises:
-        RunError: it is gone, or holds other weights now.
-    """
-    named = Path(report.source)
-    beside = (target.path / report.source_relative, target.path.parent / named.name)
-    there = [run for run in map(RunDirectory, (named, *beside)) if run.model_path.exists()]
-    if not there:
-        raise RunError(f"{target.path} prunes {named}, which is gone. Put it back to go on, or prune another run.")
-    for run in there:
-        if read_card(run).weights_sha256 == report.source_sha256:
-            return run
-    raise RunError(f"{there[0].path} holds other weights than {target.path} began with. Prune it again.")
 
 
 def _silent(_: str) -> None:
