@@ -30,6 +30,7 @@ def tune(stage: StageReport, source: RunDirectory, job: Job) -> StageReport:
     loaded = load_model(job.cut_run(stage.number), trust_code=job.trust_code)
     recipe = job.stage_recipe(stage.number)
     if stage.epochs == 0:
+        run.clear_leftovers()
         run.write_recipe(recipe)
         save_model(run, loaded.segmenter, loaded.card)
         return replace(stage, tuned=True)
