@@ -104,11 +104,11 @@ def refuse_conditions(conditions: list[SizeCondition], height: int, width: int) 
         return
     first = conditions[0]
     stride = math.lcm(*(condition.stride or 1 for condition in conditions))
-    way_out = f", or give the network the attribute stride = {stride} if it takes multiples of it" if stride > 1 else ""
+    multiple = f"stride = {stride} if it takes multiples of it" if stride > 1 else "stride if it takes multiples alone"
     raise ExportError(
         f"The network's own Python depends on the image's size: {first.text} holds at {height} x {width}, where it was "
         f"traced, and not at {first.fails_at[0]} x {first.fails_at[1]}, where the file would be wrong. "
-        f"Export with a fixed size (--static){way_out}."
+        f"Export with a fixed size (--static), or give the network the attribute {multiple}."
     )
 
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +206,7 @@ def _to_onnx(program: torch.export.ExportedProgram) -> onnx.ModelProto:
             output_names=[OUTPUT],
             verbose=False,
         )
-    except torch.onnx.OnnxExporterError as error:
+    except Exception as error:  # passes of the exporter raise errors of their own, with no base class in common
         raise ExportError(f"The network traces, but has no ONNX form: {_summary(error)}") from error
     if converted is None:
         raise ExportError("torch.onnx.export returned no model.")
@@ -247,6 +248,7 @@ def _report(path: Path, content: bytes, stride: int) -> ExportReport:
 
 
 def _summary(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the exporter writes in colour
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     # torch names the violated constraint on the second line.
     return " ".join(lines[:2])[:400] if lines else type(error).__name__

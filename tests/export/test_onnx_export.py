@@ -1,5 +1,6 @@
 """The exported file: names, dims, opset, and a refusal for what cannot be exported."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,10 @@ def padded_elsewhere(images_B3HW: Tensor) -> Tensor:
         (padded_elsewhere, r"Python depends on the image's size.*height.*--static.*stride = 4"),
         (lambda x: x if x.shape[-1] > 40 else -x, r"width > 40|40 < width.*--static"),
         (lambda x: x if x.shape[-2] != 40 else -x, r"not at 40 x 40.*--static"),
+        (lambda x: x / math.sqrt(x.shape[-2] * x.shape[-1]), r"height\*width == 1536.*--static"),
+        (lambda x: resized(F.avg_pool2d(x, x.shape[-1] // 4), x), r"width//4\) == 12.*--static.*attribute stride"),
     ],
-    ids=["padding", "threshold", "one-size"],
+    ids=["padding", "threshold", "one-size", "baked-constant", "windows"],
 )
 def test_branch_on_the_size_is_named_with_the_way_out(
     function: Callable[[Tensor], Tensor], message: str, tmp_path: Path
@@ -156,6 +159,16 @@ def test_what_would_be_wrong_at_other_sizes_is_refused(
 def test_adaptive_pool_exports_where_it_is_right(tmp_path: Path) -> None:
     assert export(lambda x: resized(F.adaptive_avg_pool2d(x, 1), x), tmp_path / "one.onnx").opset == 20
     assert export(lambda x: resized(F.adaptive_avg_pool2d(x, 3), x), tmp_path / "fixed.onnx", dynamic=False).opset == 20
+
+
+def test_error_inside_the_exporter_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("\x1b[96mstep 3/3\x1b[0m: no such pass")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(ExportError, match="no ONNX form: .*step 3/3: no such pass") as caught:
+        export(lambda x: x, tmp_path / "model.onnx")
+    assert str(caught.value).isprintable()
 
 
 def test_module_of_the_refused_pool_is_named(tmp_path: Path) -> None:
