@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import collections
 import ctypes
-import dataclasses
 import hashlib
 import importlib.util
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from prunekit.run import write_atomically
+from prunekit_export.engine_report import EngineReport, Package, Profile
 from prunekit_export.errors import EngineError
 from prunekit_export.onnx_export import INPUT, value_dims
 from prunekit_export.precision import macs_by_type, precision_name, shares
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     import onnx
 
-Package = Literal["tensorrt", "tensorrt_rtx"]
-Dims = tuple[int, int, int, int]  # N, 3, h, w
-
 # RTX 30, 40 and 50 series.
 DEFAULT_TARGETS = ("SM86", "SM89", "SM120")
 _FLOAT_PRODUCTS = ("CONVOLUTION:FLOAT", "DECONVOLUTION:FLOAT", "MATRIX_MULTIPLY:FLOAT")
@@ -38,40 +34,6 @@ _NOT_INSTALLED = (
     'For RTX cards, and ahead of time without a GPU: pip install "prunekit[rtx]"; '
     'for a machine with an NVIDIA GPU: pip install "prunekit[trt]"; on a Jetson use the system package.'
 )
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Sizes (N, 3, h, w) that an engine takes, and the one it is tuned for."""
-
-    minimum: Dims
-    optimum: Dims
-    maximum: Dims
-
-
-@dataclass(frozen=True)
-class EngineReport:
-    """What was built, by what, for what; the sidecar file holds the same."""
-
-    plan: str
-    plan_bytes: int
-    package: Package
-    package_choice: str
-    version: str
-    onnx: str
-    onnx_sha256: str
-    precision: str
-    macs: dict[str, float]
-    """Share of the multiply-accumulates by type, in the file and so in the engine."""
-    strongly_typed: bool
-    profile: Profile
-    targets: tuple[str, ...]
-    layers: dict[str, int]
-    statement: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as a JSON object."""
-        return dataclasses.asdict(self)
 
 
 def build_engine(

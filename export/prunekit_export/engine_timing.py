@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from prunekit.pruning.latency_table import Machine
 from prunekit.run import write_atomically
-from prunekit_export.engine import Profile, build_engine
+from prunekit_export.engine import build_engine
+from prunekit_export.engine_report import Profile
 from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.layer_onnx import layer_model, noise
 from prunekit_export.layer_timing import LayerTime, NetworkTime, Shape, exported

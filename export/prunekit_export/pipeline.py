@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit.run import write_atomically
-from prunekit_export.engine import DEFAULT_TARGETS, EngineReport, build_engine, choose_package
+from prunekit_export.engine import DEFAULT_TARGETS, build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.onnx_export import ExportReport, export_onnx, save_onnx, set_metadata_
 from prunekit_export.padding import at_any_size
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from prunekit_export.engine_report import EngineReport
     from prunekit_export.parity import Shape
     from prunekit_export.sizing import FloatArray
     from prunekit_export.staging import Stage

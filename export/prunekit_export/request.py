@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from prunekit_export.engine import DEFAULT_TARGETS, EngineReport
+from prunekit_export.engine import DEFAULT_TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from prunekit_export.engine_report import EngineReport
     from prunekit_export.onnx_export import ExportReport
     from prunekit_export.parity import ParityReport
     from prunekit_export.range_scan import RangeReport

@@ -12,7 +12,8 @@ from torch import nn
 
 from prunekit.models.segmenter import Segmenter
 from prunekit_export import engine
-from prunekit_export.engine import Profile, build_engine, choose_package, sidecar_path
+from prunekit_export.engine import build_engine, choose_package, sidecar_path
+from prunekit_export.engine_report import Profile
 from prunekit_export.errors import EngineError
 from prunekit_export.onnx_export import ExportReport, export_onnx, save_onnx
 from prunekit_export.passes.fp16 import Fp16Pass

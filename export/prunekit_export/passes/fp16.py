@@ -21,6 +21,7 @@ import numpy as np
 
 from prunekit_export.errors import ExportError
 from prunekit_export.passes.pass_base import PassResult
+from prunekit_export.passes.surgeon import editable, exported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +51,13 @@ class Fp16Pass:
             ExportError: the model has subgraphs, functions or foreign operators, a name in `keep_fp32` is no node,
                 or a weight does not fit fp16.
         """
-        graph = _editable(model)
+        graph = editable(model)
         _check_names(graph, self.keep_fp32)
         low = _low_nodes(graph, model, self.keep_fp32)
         if not low:
             return PassResult(model, False)
         _Conversion(graph, low).run_()
-        return PassResult(_exported(graph, model), True)
+        return PassResult(exported(graph, model), True)
 
 
 def unsafe_weight_nodes(model: onnx.ModelProto, limit: float = FLOAT16_MAX) -> frozenset[str]:
@@ -65,7 +66,7 @@ def unsafe_weight_nodes(model: onnx.ModelProto, limit: float = FLOAT16_MAX) -> f
     Raises:
         ExportError: as the pass.
     """
-    graph = _editable(model)
+    graph = editable(model)
     return frozenset(
         node.name
         for node, slots in _low_nodes(graph, model, frozenset()).values()
@@ -179,47 +180,10 @@ class _Conversion:
         return name
 
 
-def _editable(model: onnx.ModelProto) -> Any:
-    """Return a graph-surgeon copy in which every tensor has a type."""
-    import onnx
-    import onnx_graphsurgeon as gs
-
-    _refuse(model)
-    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True))
-    graph.toposort()
-    _lift_constants_(graph)
-    for tensor in graph.tensors().values():
-        if tensor.name and tensor.dtype is None:
-            raise ExportError(f"The type of tensor {tensor.name} is unknown, so fp16 cannot be written. Export fp32.")
-    return graph
-
-
-def _refuse(model: onnx.ModelProto) -> None:
-    if model.functions:
-        raise ExportError("The fp16 pass takes no model with local functions. Inline them, or export fp32.")
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            raise ExportError(f"Node {node.name} is {node.domain}.{node.op_type}: no ONNX operator. Export fp32.")
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-            raise ExportError(f"Node {node.name} ({node.op_type}) holds a subgraph; fp16 refuses those. Export fp32.")
-
-
 def _check_names(graph: Any, keep_fp32: frozenset[str]) -> None:
     unknown = keep_fp32 - {node.name for node in graph.nodes}
     if unknown:
         raise ExportError(f"keep_fp32 names nodes that the model does not have: {', '.join(sorted(unknown))}.")
-
-
-def _lift_constants_(graph: Any) -> None:
-    """Turn Constant nodes with a tensor value into initialisers, which need no Cast."""
-    for node in [node for node in graph.nodes if node.op == "Constant" and "value" in node.attrs]:
-        values = node.attrs["value"].values
-        tensor = node.outputs[0]
-        if any(tensor is output for output in graph.outputs):
-            continue
-        node.outputs.clear()
-        tensor.to_constant(values)
-        graph.nodes.remove(node)
 
 
 def _low_nodes(graph: Any, model: onnx.ModelProto, keep_fp32: frozenset[str]) -> _Low:
@@ -291,18 +255,3 @@ def _unsafe(values: npt.NDArray[Any] | None, limit: float) -> bool:
     finite = np.abs(values[np.isfinite(values)])
     too_large = finite.size > 0 and float(finite.max()) > limit
     return too_large or (finite.size > 0 and 0 < float(finite.max()) <= _FLOAT16_ZERO)
-
-
-def _exported(graph: Any, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph as a model in topological order, with the file-level fields of `model`."""
-    import onnx
-    import onnx_graphsurgeon as gs
-
-    graph.cleanup().toposort()
-    converted: onnx.ModelProto = gs.export_onnx(graph)
-    converted.ir_version = model.ir_version
-    converted.producer_name, converted.producer_version = model.producer_name, model.producer_version
-    del converted.metadata_props[:]
-    converted.metadata_props.extend(model.metadata_props)
-    onnx.checker.check_model(converted, full_check=True)
-    return converted
