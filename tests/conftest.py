@@ -70,3 +70,8 @@ def _begin() -> None:
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `pytest tests/fuzz --fuzz-cases 10000` try more damaged files than every run of the tests does."""
+    parser.addoption("--fuzz-cases", type=int, default=200, help="damaged files to try of each format (200)")

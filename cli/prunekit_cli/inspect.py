@@ -28,17 +28,32 @@ Model = Annotated[
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--classes", help="Classes of a named network.", show_default=f"{CLASSES}; a run has its own"),
+    typer.Option(
+        "--classes",
+        max=options.MAX_CLASSES,
+        help="Classes of a named network.",
+        show_default=f"{CLASSES}; a run has its own",
+    ),
 ]
 Height = Annotated[
     int | None,
     typer.Option(
-        "--height", min=1, help="Height of the input in pixels.", show_default=f"{SIZE[0]}; a run has its own"
+        "--height",
+        min=1,
+        max=options.MAX_SIDE,
+        help="Height of the input in pixels.",
+        show_default=f"{SIZE[0]}; a run has its own",
     ),
 ]
 Width = Annotated[
     int | None,
-    typer.Option("--width", min=1, help="Width of the input in pixels.", show_default=f"{SIZE[1]}; a run has its own"),
+    typer.Option(
+        "--width",
+        min=1,
+        max=options.MAX_SIDE,
+        help="Width of the input in pixels.",
+        show_default=f"{SIZE[1]}; a run has its own",
+    ),
 ]
 Graph = Annotated[
     Path | None,

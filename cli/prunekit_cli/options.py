@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
+MAX_SIDE = 1 << 14  # px, as in the preprocessing contract
+MAX_CLASSES = 1 << 16
+
 
 class OptionError(PrunekitError):
     """An option, or two together, cannot be followed."""
@@ -58,8 +61,12 @@ ProviderOption = Annotated[
         show_default="cpu; an engine has its GPU",
     ),
 ]
-HeightOption = Annotated[int, typer.Option("--height", help="Height of the input in pixels; 0 takes the model's own.")]
-WidthOption = Annotated[int, typer.Option("--width", help="Width of the input in pixels; 0 takes the model's own.")]
+HeightOption = Annotated[
+    int, typer.Option("--height", max=MAX_SIDE, help="Height of the input in pixels; 0 takes the model's own.")
+]
+WidthOption = Annotated[
+    int, typer.Option("--width", max=MAX_SIDE, help="Width of the input in pixels; 0 takes the model's own.")
+]
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:

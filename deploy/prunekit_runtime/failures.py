@@ -21,6 +21,7 @@ _REMEDIES = {
     errno.EMFILE: "Raise the limit on open files: ulimit -n 4096.",
     errno.ENOMEM: "Close other programs.",
 }
+_WORKER = "DataLoader worker"  # torch's words for a process that loads data and was ended
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
 
@@ -29,8 +30,9 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return _of_system(error)
     if is_out_of_memory(error):
-        said = (str(error).strip().splitlines() or ["no more was said"])[0]
-        return f"The memory of this machine does not suffice: {said}. Take a smaller image, batch or network."
+        return f"The memory of this machine does not suffice: {_last_line(error)}. Take smaller images or batches."
+    if isinstance(error, RuntimeError) and _WORKER in str(error):
+        return f"A process that loads data was ended: {_last_line(error)}. Lower train.workers, or free memory."
     return None
 
 
@@ -40,8 +42,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or torch_said
 
 
+def _last_line(error: BaseException) -> str:
+    """Return what an error says; of one that came from another process, what it said there."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].rstrip(".")
+
+
 def _of_system(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
+    reason = error.strerror or _last_line(error)
     remedy = _REMEDIES.get(error.errno or 0, "")
     if error.filename is None:
         return f"The system refuses: {reason}. {remedy}".rstrip()

@@ -14,6 +14,7 @@ from prunekit.errors import DataError
 from prunekit_runtime.text import printable_name
 
 IGNORE_INDEX: Final = 255
+MAX_NAME_CHARACTERS: Final = 200
 MAX_CLASSES: Final = 255  # labels are uint8 and 255 is taken by the ignored pixels
 
 Split = Literal["train", "val", "test"]
@@ -38,12 +39,17 @@ class ClassMap:
             raise DataError(
                 f"A data set has 1 to {MAX_CLASSES} classes, got {len(self.names)}. Correct the class list."
             )
+        odd = next((n for n in self.names if printable_name(n) != n or len(n) > MAX_NAME_CHARACTERS), None)
+        if odd is not None:
+            raise DataError(
+                f"Class name {printable_name(odd[:40])!r} holds control characters, or is longer than "
+                f"{MAX_NAME_CHARACTERS}. Rename it."
+            )
         repeated = sorted({name for name in self.names if self.names.count(name) > 1 or not name.strip()})
         if repeated:
-            raise DataError(f"Class names must be unique and not empty, got {repeated} twice or blank. Rename them.")
-        unseen = next((name for name in self.names if printable_name(name) != name), None)
-        if unseen is not None:
-            raise DataError(f"Class name {printable_name(unseen)!r} holds control characters. Rename it.")
+            raise DataError(
+                f"Class names must be unique and not empty, got {repeated[:5]} twice or blank. Rename them."
+            )
         if len(self.palette) != len(self.names):
             raise DataError(f"{len(self.names)} classes have {len(self.palette)} colours. Give each class one colour.")
         for name, colour in zip(self.names, self.palette, strict=True):

@@ -65,3 +65,29 @@ def test_unknown_durations_and_scores_are_dashes():
 
 def test_json_holds_no_nan():
     assert plain({"a": (math.nan, 1.5), "b": math.inf}) == {"a": [None, 1.5], "b": None}
+
+
+STREET = "python:prunekit.models.street:street_net?width=4"
+
+
+@pytest.mark.parametrize("number", ["1000000000000", "9" * 30])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", STREET, "--height"], ["inspect", STREET, "--width"], ["inspect", STREET, "--classes"],
+        ["profile", "a.onnx", "--batch"], ["profile", "a.onnx", "--runs"], ["profile", "a.onnx", "--warmup"],
+        ["profile", "model.onnx", "--threads"], ["profile", "model.onnx", "--width", "8", "--height"],
+        ["eval", "model.onnx", "--data", "shapes", "--threads"], ["demo", "--threads"], ["demo", "--seed"],
+        ["train", "--threads"], ["train", "--epochs"], ["train", "--seed"], ["train", "--set", "train.workers"],
+        ["prune", "--threads"], ["prune", "--align"], ["prune", "--seed"], ["prune", "--batches"],
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_end_in_a_sentence_and_leave_nothing(invoke, tmp_path, arguments, number):
+    if arguments[-1].startswith("train."):
+        arguments = [*arguments[:-1], f"{arguments[-1]}={number}"]
+    else:
+        arguments = [*arguments, number]
+    result = invoke(*arguments)
+    assert result.exit_code in (1, 2)
+    assert "Error" in result.stderr
+    assert list(tmp_path.rglob("*")) in ([], [tmp_path / "runs"])

@@ -40,6 +40,14 @@ def _raise(error: Exception) -> None:
         (lambda: _raise(OSError("no number")), "The system refuses: no number."),
         (lambda: open("."), ".: Is a directory. Name a file."),  # noqa: SIM115  what fails may be anything
         (lambda: open("a" * 300), "File name too long. Choose a shorter name."),  # noqa: SIM115
+        (
+            lambda: _raise(OSError("Caught OSError in worker process 0.\nTraceback\nOSError: its own")),
+            "OSError: its own",
+        ),
+        (
+            lambda: _raise(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")),
+            "was ended: DataLoader",
+        ),
         (lambda: _raise(MemoryError()), "memory of this machine"),
         (_too_much_for_numpy, "Unable to allocate"),
         (_too_much_for_torch, "you tried to allocate"),

@@ -11,7 +11,7 @@ import pytest
 from prunekit_runtime import golden as golden_module
 from prunekit_runtime.__main__ import main
 from prunekit_runtime.bench import BenchConfig, bench, make_golden
-from prunekit_runtime.errors import ContractError, GoldenError, MeasureError, RunnerError
+from prunekit_runtime.errors import MAX_MESSAGE, ContractError, GoldenError, MeasureError, RunnerError
 from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.jsonfile import MAX_DEPTH, parse_json, read_bounded
 from prunekit_runtime.latency import measure
@@ -139,6 +139,15 @@ def test_the_device_says_one_sentence_too(tmp_path: Path, capsys: pytest.Capture
     where = tmp_path / "missing" / "golden.npz"
     assert main(["golden", str(write_onnx()), "--contract", str(contract), "--out", str(where)]) == 1
     assert capsys.readouterr().err == f"{where}: No such file or directory. Check the path.\n"
+
+
+def test_a_message_is_never_long_and_keeps_its_beginning_and_its_end() -> None:
+    name = "a" * 10**7
+    text = str(RunnerError(f"Model {name} is no model. Name another."))
+    assert len(text) == MAX_MESSAGE
+    assert text.startswith("Model aaa")
+    assert text.endswith("aaa is no model. Name another.")
+    assert str(RunnerError("short")) == "short"
 
 
 def test_printable_text_stays() -> None:
