@@ -51,7 +51,8 @@ class ProfileConfig:
         fits = 1 <= self.batch <= MOST and 1 <= self.runs <= MOST and 0 <= self.warmup_runs <= MOST
         if not fits or not 0 <= self.threads <= MAX_THREADS:
             raise ExportError(
-                f"batch and runs must be 1 to {MOST}, warm-up runs 0 to {MOST}, threads 0 to {MAX_THREADS}; "
+                f"batch and runs must be at least 1, warm-up runs and threads at least 0, at most {MOST} each "
+                f"and {MAX_THREADS} threads; "
                 f"got {self.batch}, {self.runs}, {self.warmup_runs} and {self.threads}."
             )
 

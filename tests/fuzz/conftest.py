@@ -194,7 +194,7 @@ class Mutator:
             parent[key] = _NEST
         elif choice == 4 and isinstance(parent[key], list):
             parent[key] = parent[key] * draw.choice((0, 2, 100))
-        elif choice == 5 and isinstance(parent[key], int | float):
+        elif choice == 5 and isinstance(parent[key], int | float) and abs(parent[key]) < 1e300:
             parent[key] = parent[key] * draw.choice((-1, 2, 1e9, 0.3, 1e300))
         elif choice == 6:
             parent[key] = draw.choice((None, True, False, [], {}, [None], {"a": 1}, float("nan"), float("inf")))
