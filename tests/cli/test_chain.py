@@ -61,6 +61,13 @@ def test_the_commands_find_each_other_s_runs(folder):
     assert (folder / "dense/model.onnx").exists()
 
 
+def test_exports_are_compared_on_the_run_s_validation_images(folder):
+    for path, shapes in ((folder / "runs/0002-prune/export", 1), (folder / "dense", 4)):
+        (report,) = json.loads((path / "parity.json").read_text())["files"]
+        assert {row["images"] for row in report["rows"]} == {"real", "drawn"}
+        assert len({tuple(row["shape"]) for row in report["rows"]}) >= shapes
+
+
 def test_pruning_keeps_its_promise(here, folder):
     report = json.loads((folder / "runs/0002-prune/prune.json").read_text())
     assert abs(report["ratio_realised"] - 0.4) < 0.05

@@ -1,0 +1,29 @@
+"""What an export takes from its run besides the network."""
+
+from pathlib import Path
+
+from prunekit.recipe import merge, parse_recipe
+from prunekit.run import RunDirectory
+from prunekit_export.workflow import PARITY_PICTURES, _pictures
+
+
+def run(folder: Path, settings: dict[str, object]) -> RunDirectory:
+    source = RunDirectory(folder)
+    source.write_recipe(parse_recipe(merge({}, settings)))
+    return source
+
+
+def test_validation_images_are_taken_where_they_are(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = {"data.name": "shapes", "data.height": 32, "data.width": 40, "data.val_images": 9}
+    pictures = _pictures(run(tmp_path, settings), said.append)
+    assert [(picture.shape, str(picture.dtype)) for picture in pictures] == [((32, 40, 3), "uint8")] * PARITY_PICTURES
+    assert not said
+
+
+def test_run_whose_data_moved_exports_and_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = {"data.name": "folder", "data.root": str(tmp_path / "moved")}
+    assert _pictures(run(tmp_path, settings), said.append) == []
+    assert len(said) == 1
+    assert "drawn images alone" in said[0]
