@@ -1,6 +1,7 @@
 """The coupling analysis: export the network once, run it on channel ids, read off the groups."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot
-from prunekit.pruning.ids import compress, varies
+from prunekit.pruning.ids import FIXED, IntArray, compress, varies
 from prunekit.pruning.interpreter import Interpreter
 from prunekit.pruning.rules import RULES
 from prunekit.pruning.trial import Trial
@@ -141,11 +142,14 @@ def _data_slots(walk: Interpreter) -> None:
 
 def _freeze_unmade(walk: Interpreter, slots: tuple[Slot, ...]) -> None:
     """Freeze labels that no layer makes: there is nothing to cut."""
-    made = {int(label) for slot in slots if slot.role == "out" for label in slot.labels}
-    used = {int(label) for slot in slots for label in slot.labels}
-    for label in used - made:
-        if label > 1:
+    made, used = (_union([slot.labels for slot in some]) for some in ([s for s in slots if s.role == "out"], slots))
+    for label in np.setdiff1d(used, made).tolist():
+        if label > FIXED:
             walk.space.reasons.setdefault(label, "is made by no layer that can be cut")
+
+
+def _union(labels: Sequence[IntArray]) -> IntArray:
+    return np.unique(np.concatenate([np.empty(0, np.int64), *labels]))
 
 
 def _groups(slots: tuple[Slot, ...], frozen: dict[int, str]) -> tuple[Group, ...]:
@@ -154,9 +158,10 @@ def _groups(slots: tuple[Slot, ...], frozen: dict[int, str]) -> tuple[Group, ...
     for number, slot in enumerate(slots):
         for label in slot.labels.tolist():
             signatures.setdefault(label, []).append(number)
+    making = {number for number, slot in enumerate(slots) if slot.role == "out"}
     gathered: dict[tuple[object, ...], list[int]] = {}
     for label, signature in signatures.items():
-        if label > 1 and any(slots[n].role == "out" for n in signature):
+        if label > FIXED and not making.isdisjoint(signature):
             gathered.setdefault((*signature, frozen.get(label)), []).append(label)
     names: dict[str, int] = {}
     return tuple(_group(key, units, slots, names) for key, units in gathered.items())

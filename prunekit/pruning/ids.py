@@ -119,6 +119,13 @@ def compress(ids: Tensor) -> Tensor:
     return ids
 
 
+def merged(left: Tensor, right: Tensor) -> Tensor:
+    """Return the larger id of each place of two equally shaped tensors, without writing out what repeats in both."""
+    shape = left.shape
+    left, right = _shrunk(left, right)
+    return compress(torch.maximum(left, right)).expand(shape)
+
+
 def without_repeats(ids: Tensor, keep: int = -1) -> Tensor:
     """Return the ids with every stride-0 dimension but `keep` cut to length 1."""
     for dim in range(ids.dim()):

@@ -1,13 +1,14 @@
-"""Does a pruned network run at all? Sizes that the user's code writes as constants are found by trying.
+"""Does a pruned network run at all, and the same way? Sizes that the user's code relies on are found by trying.
 
 The analysis ties channels as the ops demand, but a `view(n, 2, 32, h, w)` with the 32 in the source, or zeros made for
 64 channels, only shows when a channel is missing. A network on the meta device computes shapes and no values, so that
-a trial costs milliseconds and no memory.
+a trial costs milliseconds and no memory. A group is tried in the smallest module that holds all of its layers, on what
+that module was given: an attention layer's queries need no run of the whole network.
 """
 
 import copy
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +17,175 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from prunekit.pruning.coupling import Coupling, Group
-from prunekit.pruning.plan import make_plan
+from prunekit.pruning.path import Follower, OtherPathError, Recorder, Step
+from prunekit.pruning.plan import Plan, Slice, make_plan
 from prunekit.pruning.surgery import pruned
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
 
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+_WHOLE = ""
+
 
 class Trial:
-    """Runs cut copies of a network on shapes alone."""
+    """Runs cut copies of a network, or of its modules, on shapes alone."""
 
     def __init__(self, module: nn.Module, example_inputs: tuple[Any, ...], coupling: Coupling) -> None:
         self.coupling = coupling
         self.module = module
-        self.inputs = example_inputs
+        self.calls: dict[str, list[Call]] = {_WHOLE: [(example_inputs, {})]}
+        self.steps: dict[str, list[list[Step]]] = {}
         on_meta = pytree.tree_map_only(Tensor, lambda value: value.to("meta"), example_inputs)
         skeleton = _skeleton(module).eval()
-        if _error(skeleton, on_meta) is None:
-            self.module, self.inputs = skeleton, on_meta
+        if _error(skeleton, (on_meta, {})) is None:
+            self.module, self.calls[_WHOLE] = skeleton, [(on_meta, {})]
         else:  # some op knows no shapes: try with values
             self.module = copy.deepcopy(module).eval()
 
     def written_sizes(self) -> dict[str, str]:
         """Return the groups that cannot lose a channel, with the place in the user's code that stops them."""
         groups = [group for group in self.coupling.free if group.width > 1]
-        if self._failure(groups) is None:
+        if self._failure(_WHOLE, groups) is None:
             return {}
-        return self._culprits(groups)
+        scopes = self._scopes(groups)
+        found: dict[str, str] = {}
+        for scope in sorted(set(scopes.values()) | {_WHOLE}, key=lambda name: (-_depth(name), name)):
+            # What its own modules let through goes along: two groups may fail together only.
+            inside = [g for g in groups if g.name not in found and _holds(scope, scopes[g.name])]
+            while inside and (failure := self._failure(scope, inside)) is not None:
+                found |= self._culprits(scope, inside, failure)
+                inside = [group for group in inside if group.name not in found]
+        return found
 
-    def _culprits(self, groups: Sequence[Group]) -> dict[str, str]:
-        failure = self._failure(groups)
-        if failure is None:
-            return {}
+    def _scopes(self, groups: Sequence[Group]) -> dict[str, str]:
+        """Return by group the smallest module that runs all of its layers, and note what those modules are given."""
+        aliases = _aliases(self.module)
+        names = {g.name: _common_module(aliases, [slot.parameter for slot in g.slots]) for g in groups}
+        self._record({parent for name in names.values() for parent in _parents(name)})
+        return {group: next((p for p in _parents(name) if self.calls.get(p)), _WHOLE) for group, name in names.items()}
+
+    def _record(self, names: set[str]) -> None:
+        handles = []
+        for name in names - {_WHOLE}:
+            calls = self.calls.setdefault(name, [])
+
+            def note(_: nn.Module, args: Any, kwargs: Any, calls: list[Call] = calls) -> None:
+                calls.append((args, kwargs))
+
+            handles.append(self.module.get_submodule(name).register_forward_pre_hook(note, with_kwargs=True))
+        try:
+            _error(self.module, self.calls[_WHOLE][0])
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _culprits(self, scope: str, groups: Sequence[Group], failure: Exception) -> dict[str, str]:
+        """Find groups to freeze, of some that fail together; there may be more."""
         if len(groups) == 1:
-            return {groups[0].name: f"its size is written in the network's code{_place(failure)}"}
+            return {groups[0].name: f"{_reason(failure)}{_place(failure)}"}
         middle = len(groups) // 2
-        found = {**self._culprits(groups[:middle]), **self._culprits(groups[middle:])}
-        # Two halves that run alone and not together depend on each other's widths: all of them stay.
-        return found or {
-            group.name: f"its size must fit another's in the network's code{_place(failure)}" for group in groups
-        }
+        found: dict[str, str] = {}
+        for half in (groups[:middle], groups[middle:]):
+            own = self._failure(scope, half)
+            found |= self._culprits(scope, half, own) if own is not None else {}
+        return found or self._odd_one(scope, groups, middle)
 
-    def _failure(self, groups: Sequence[Group]) -> Exception | None:
+    def _odd_one(self, scope: str, groups: Sequence[Group], fits: int) -> dict[str, str]:
+        """Find the first group that does not fit those before it, of which the first `fits` do."""
+        last = len(groups)
+        failure = self._failure(scope, groups)
+        while last - fits > 1:
+            middle = (fits + last) // 2
+            found = self._failure(scope, groups[:middle])
+            fits, last, failure = (middle, last, failure) if found is None else (fits, middle, found)
+        assert failure is not None
+        return {groups[last - 1].name: f"its size must fit another's in the network's code{_place(failure)}"}
+
+    def _failure(self, scope: str, groups: Sequence[Group]) -> Exception | None:
         """Cut half of each group, then a single unit: an odd number left shows what must divide."""
         for keep in ({g.name: range(g.width // 2) for g in groups}, {g.name: range(g.width - 1) for g in groups}):
-            failure = self._run(keep)
+            failure = self._run(scope, keep)
             if failure is not None:
                 return failure
         return None
 
-    def _run(self, keep: Mapping[str, Sequence[int]]) -> Exception | None:
-        return _error(pruned(self.module, make_plan(self.coupling, keep)), self.inputs)
+    def _run(self, scope: str, keep: Mapping[str, Sequence[int]]) -> Exception | None:
+        plan = _within(scope, make_plan(self.coupling, keep))
+        cut = pruned(self.module.get_submodule(scope), plan)
+        if scope not in self.steps:
+            self.steps[scope] = [steps(self.module.get_submodule(scope), call) for call in self.calls[scope]]
+        for call, expected in zip(self.calls[scope], self.steps[scope], strict=True):
+            # Some modules take a faster way where nobody watches: the whole network runs unwatched too.
+            failure = (_error(cut, call) if scope == _WHOLE else None) or other_path(cut, call, expected)
+            if failure is not None:
+                return failure
+        return None
+
+
+def steps(module: nn.Module, call: Call) -> list[Step]:
+    """Return the calls that a network makes in evaluation mode."""
+    with Recorder() as recorder:
+        _error(module, call)
+    return recorder.steps
+
+
+def other_path(module: nn.Module, call: Call, expected: Sequence[Step]) -> Exception | None:
+    """Return what stops a network, or that it makes other calls than expected."""
+    follower = Follower(expected)
+    with follower:
+        failure = _error(module, call)
+    if failure is not None:
+        return failure
+    try:
+        follower.finish()
+    except OtherPathError as error:
+        return error
+    return None
+
+
+def _within(scope: str, plan: Plan) -> Plan:
+    """Return the plan in the names of a module inside the network."""
+    if not scope:
+        return plan
+    skip = len(scope) + 1
+    slices = tuple(Slice(row.parameter[skip:], row.dim, row.width, row.keep) for row in plan.slices)
+    return Plan(slices, {name[skip:]: groups for name, groups in plan.groups.items()})
+
+
+def _aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return all names of the tensor that each name of a parameter or buffer stands for."""
+    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    names: dict[int, tuple[str, ...]] = {}
+    for name, tensor in tensors:
+        names[id(tensor)] = (*names.get(id(tensor), ()), name)
+    return {name: names[id(tensor)] for name, tensor in tensors}
+
+
+def _common_module(aliases: Mapping[str, tuple[str, ...]], parameters: Sequence[str]) -> str:
+    paths = [name.split(".")[:-1] for parameter in parameters for name in aliases.get(parameter, (parameter,))]
+    shared: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
+def _parents(name: str) -> Iterator[str]:
+    """Yield a module's name and those of all that hold it, the network last."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+    yield _WHOLE
+
+
+def _holds(scope: str, name: str) -> bool:
+    return not scope or name == scope or name.startswith(f"{scope}.")
+
+
+def _depth(name: str) -> int:
+    return len(name.split(".")) if name else 0
 
 
 def _skeleton(module: nn.Module) -> nn.Module:
@@ -79,13 +198,18 @@ def _skeleton(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _error(module: nn.Module, inputs: tuple[Any, ...]) -> Exception | None:
+def _error(module: nn.Module, call: Call) -> Exception | None:
+    args, kwargs = call
     try:
         with torch.no_grad():
-            module.eval()(*inputs)
+            module.eval()(*args, **kwargs)
     except Exception as error:
         return error
     return None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, OtherPathError) else "its size is written in the network's code"
 
 
 def _place(error: Exception) -> str:

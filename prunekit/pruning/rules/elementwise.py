@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from prunekit.pruning.ids import compress, is_nothing, nothing, varies
+from prunekit.pruning.ids import is_nothing, merged, nothing, varies
 from prunekit.pruning.interpreter import Interpreter, Weight
 
 
@@ -19,7 +19,7 @@ def pointwise(ctx: Interpreter, *args: object, **kwargs: object) -> Tensor:
     for ids in wide:
         ids = ids.expand(shape)
         ctx.space.unite(result, ids)
-        result = ids if is_nothing(result) else result if is_nothing(ids) else compress(torch.maximum(result, ids))
+        result = ids if is_nothing(result) else result if is_nothing(ids) else merged(result, ids)
     return result
 
 

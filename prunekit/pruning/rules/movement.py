@@ -117,10 +117,16 @@ def _block(ids: Tensor, dim: int, length: int) -> Tensor:
 def viewed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
     """View, reshape, flatten, unflatten: a channel dimension that is split keeps the same positions in every part."""
     ids = ctx.ids_of(x)
+    shape = list(ctx.shape)
     for outs, ins in _blocks(tuple(ids.shape), ctx.shape):
-        if len(outs) > 1 and any(varies(ids, d) for d in ins):
+        if not any(varies(ids, d) for d in ins):
+            for d in ins:
+                ids = ids.narrow(d, 0, min(1, ids.shape[d]))
+            for d in outs:
+                shape[d] = min(1, shape[d])
+        elif len(outs) > 1:
             ids = _split(ctx, ids, ins, [ctx.shape[d] for d in outs])
-    return compress(ids.reshape(ctx.shape))
+    return compress(ids.reshape(shape)).expand(ctx.shape)
 
 
 def _split(ctx: Interpreter, ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> Tensor:
