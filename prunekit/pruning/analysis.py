@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
-from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot
+from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot, layer_of
 from prunekit.pruning.ids import FIXED, IntArray, compress, varies
-from prunekit.pruning.interpreter import Interpreter
+from prunekit.pruning.interpreter import Interpreter, Weight
 from prunekit.pruning.rules import RULES
+from prunekit.pruning.surgery import GROUPED
 from prunekit.pruning.trial import Trial
 
 
@@ -28,8 +29,10 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
         example_inputs: positional arguments; MACs are counted at their sizes.
 
     Raises:
-        PruneError: torch.export cannot trace the network; the message holds its reason.
+        PruneError: torch.export cannot trace the network; the message holds its reason. Or a layer keeps a weight that
+            is the result of a computation, as the old torch.nn.utils.weight_norm does.
     """
+    _check_leaves(module)
     walk = Interpreter(RULES, _first_names(module))
     walk.run(_export(module, example_inputs, training=False))
     unseen = _unseen(walk, module)
@@ -44,6 +47,18 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
             if group.name in written:
                 walk.space.freeze(torch.from_numpy(group.units).to(torch.int32), written[group.name])
         return _coupling(walk, module, unseen)
+
+
+def _check_leaves(module: nn.Module) -> None:
+    for owner, layer in module.named_modules():
+        for name, value in vars(layer).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                raise PruneError(
+                    f"Layer {owner or type(module).__name__} keeps {name}, the result of a computation, so the network "
+                    "cannot be copied. If it comes from torch.nn.utils.weight_norm or spectral_norm, remove it with "
+                    "torch.nn.utils.remove_weight_norm (remove_spectral_norm), or use "
+                    "torch.nn.utils.parametrizations.weight_norm (spectral_norm) instead."
+                )
 
 
 def _walk_training(walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[str, ...]:
@@ -101,12 +116,14 @@ def _coupling(walk: Interpreter, module: nn.Module, unseen: tuple[str, ...]) -> 
     slots = tuple(Slot(s.parameter, s.dim, s.role, labels[s.ids.numpy()]) for s in walk.slots.values())
     _freeze_unmade(walk, slots)
     frozen = walk.space.frozen_labels()
-    grouped = {**walk.grouped, **walk.norms}
     return Coupling(
         groups=_groups(slots, frozen),
         slots=slots,
         costs=tuple(Cost(c.layer, c.positions, tuple(labels[d.numpy()] for d in c.dims)) for c in walk.costs),
-        grouped=tuple(GroupedLayer(n, g, labels[ids.numpy()]) for n, (g, ids) in grouped.items()),
+        grouped=tuple(
+            GroupedLayer(one.layer, one.groups, labels[one.ids.numpy()], _keeps_groups(module, one.layer, one.groups))
+            for one in walk.grouped.values()
+        ),
         shapes={name: tuple(parameter.shape) for name, parameter in module.named_parameters()},
         label_count=walk.space.count,
         unseen=unseen,
@@ -115,6 +132,14 @@ def _coupling(walk: Interpreter, module: nn.Module, unseen: tuple[str, ...]) -> 
             for name, tensors in walk.assumptions.items()
         },
     )
+
+
+def _keeps_groups(module: nn.Module, name: str, groups: int) -> bool:
+    """Tell whether a module keeps the number of its groups; otherwise the user's code computes it."""
+    layer: Any = module.get_submodule(name)
+    if isinstance(layer, nn.GroupNorm):
+        return layer.num_groups == groups
+    return isinstance(layer, GROUPED) and layer.groups == groups
 
 
 def _data_slots(walk: Interpreter) -> None:
@@ -128,8 +153,6 @@ def _data_slots(walk: Interpreter) -> None:
         roots = compress(roots)
         dims = [d for d in range(roots.dim()) if varies(roots, d)]
         if len(dims) == 1:
-            from prunekit.pruning.interpreter import Weight
-
             walk.slot(
                 Weight(name, tuple(ids.shape)),
                 dims[0],
@@ -171,7 +194,7 @@ def _group(key: tuple[object, ...], units: list[int], slots: tuple[Slot, ...], n
     *signature, reason = key
     members = tuple(slots[n] for n in dict.fromkeys(signature))  # type: ignore[index]
     first = next(slot for slot in members if slot.role == "out")
-    base = first.parameter.rpartition(".")[0] or first.parameter
+    base = layer_of(first.parameter) or first.parameter
     names[base] = names.get(base, 0) + 1
     name = base if names[base] == 1 else f"{base}#{names[base]}"
     return Group(name, np.asarray(units, dtype=np.int64), members, reason)  # type: ignore[arg-type]

@@ -11,6 +11,13 @@ from prunekit.pruning.ids import IntArray
 Flags = npt.NDArray[np.bool_]
 
 
+def layer_of(parameter: str) -> str:
+    """Return the name of the module that a parameter belongs to; of a parametrised weight, the layer that uses it."""
+    owner = parameter.rpartition(".")[0]
+    head, found, _ = f".{owner}".rpartition(".parametrizations.")
+    return head[1:] if found else owner
+
+
 @dataclass(frozen=True)
 class Slot:
     """One dimension of one parameter or buffer, and the channel that each of its indices belongs to."""
@@ -64,7 +71,7 @@ class Group:
 
     def layers(self, role: str) -> tuple[str, ...]:
         """Names of the modules whose parameters play `role` here, in the order of execution."""
-        names = (slot.parameter.rpartition(".")[0] for slot in self.slots if slot.role == role)
+        names = (layer_of(slot.parameter) for slot in self.slots if slot.role == role)
         return tuple(dict.fromkeys(names))
 
 
@@ -75,6 +82,8 @@ class GroupedLayer:
     layer: str
     groups: int
     labels: IntArray
+    stored: bool = True
+    """Whether the module keeps the number, so that a cut must set it; otherwise the user's code computes it."""
 
     def remaining(self, removed: Flags) -> int:
         """Return how many groups keep an input channel."""

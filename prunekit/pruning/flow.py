@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from prunekit.pruning.coupling import Coupling
+from prunekit.pruning.coupling import Coupling, layer_of
 
 _LAYER_OPS = ("conv", "linear", "embedding")
 
@@ -46,7 +46,7 @@ def flow(module: nn.Module, example_inputs: tuple[Any, ...], coupling: Coupling)
     walk = _Walk(module, frozenset(makers))
     walk.run(program)
     drawn = {vertex.name for vertex in walk.vertices if vertex.kind == "layer"}
-    for name in dict.fromkeys(parameter.rpartition(".")[0] or parameter for parameter in makers):
+    for name in dict.fromkeys(layer_of(parameter) or parameter for parameter in makers):
         if name not in drawn:
             walk.vertices.append(_layer_vertex(module, name, " (training only)"))
     return Flow(tuple(walk.vertices), tuple(dict.fromkeys(walk.edges)))
@@ -101,7 +101,7 @@ class _Walk:
         op = _op_name(node)
         if sources and (made or op.startswith(_LAYER_OPS)):
             name = (made or weights or [f"{_called(node)}.weight"])[0]
-            vertex = _layer_vertex(self.module, name.rpartition(".")[0] or name)
+            vertex = _layer_vertex(self.module, layer_of(name) or name)
             self.source[node] = self._add(vertex, sources)
         elif len(sources) > 1:
             self.source[node] = self._add(Vertex("merge", op), sources)

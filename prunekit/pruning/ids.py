@@ -126,6 +126,35 @@ def merged(left: Tensor, right: Tensor) -> Tensor:
     return compress(torch.maximum(left, right)).expand(shape)
 
 
+def reshaped(ids: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the ids in another shape; what repeats over a part of the shape is not written out."""
+    small = list(shape)
+    for outs, ins in view_blocks(tuple(ids.shape), tuple(shape)):
+        if not any(varies(ids, d) for d in ins):
+            for d in ins:
+                ids = ids.narrow(d, 0, min(1, ids.shape[d]))
+            for d in outs:
+                small[d] = min(1, small[d])
+    return compress(ids.reshape(small)).expand(tuple(shape))
+
+
+def view_blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Return (new dims, old dims) of each smallest part of a view whose sizes have equal products."""
+    blocks: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        ins, outs, left, right = [], [], 1, 1
+        while (left != right or left == 1) and (i < len(old) or j < len(new)):
+            if (left <= right and i < len(old)) or j == len(new):
+                left, i = left * old[i], i + 1
+                ins.append(i - 1)
+            else:
+                right, j = right * new[j], j + 1
+                outs.append(j - 1)
+        blocks.append((outs, ins))
+    return blocks
+
+
 def without_repeats(ids: Tensor, keep: int = -1) -> Tensor:
     """Return the ids with every stride-0 dimension but `keep` cut to length 1."""
     for dim in range(ids.dim()):

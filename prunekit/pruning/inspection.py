@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from torch import nn
 
-from prunekit.pruning.coupling import Coupling, Group, Slot
+from prunekit.pruning.coupling import Coupling, Group, Slot, layer_of
 from prunekit.pruning.ids import IntArray
 
 ROLES: Final = {"out": "makes", "in": "reads", "norm": "scales", "data": "meets"}
@@ -155,7 +155,7 @@ def _members(group: Group, coupling: Coupling, network: nn.Module) -> tuple[Memb
 
 
 def _layer(slot: Slot, network: nn.Module) -> tuple[str, str]:
-    owner = slot.parameter.rpartition(".")[0]
+    owner = layer_of(slot.parameter)
     if slot.role == "data" or not owner:
         return slot.parameter, "Parameter"
     return owner, type(network.get_submodule(owner)).__name__

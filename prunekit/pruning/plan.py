@@ -111,7 +111,8 @@ def make_plan(coupling: Coupling, keep: Mapping[str, Sequence[int]]) -> Plan:
         if gone.any():
             kept = tuple(int(i) for i in (~gone).nonzero()[0])
             slices.append(Slice(slot.parameter, slot.dim, len(gone), kept))
-    groups = {g.layer: g.remaining(removed) for g in coupling.grouped if g.remaining(removed) != g.groups}
+    left = {g.layer: (g.remaining(removed), g.groups) for g in coupling.grouped if g.stored}
+    groups = {layer: after for layer, (after, before) in left.items() if after != before}
     return Plan(tuple(slices), groups)
 
 

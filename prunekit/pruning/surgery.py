@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import Optimizer
 
 from prunekit.equality.compare import TOLERANCE, Comparison, compare
@@ -16,6 +17,8 @@ _NOT_PROVED = "The cut network is not proved equal to the masked one."
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+GROUPED = (*_CONVOLUTIONS, *_TRANSPOSED, nn.GroupNorm)
+"""Modules that keep the number of their groups."""
 
 
 def pruned(module: nn.Module, plan: Plan) -> nn.Module:
@@ -131,10 +134,21 @@ def masked(module: nn.Module, plan: Plan) -> nn.Module:
             tensor = _checked(tensors, row)
             if row.parameter.endswith("running_var"):
                 continue  # a variance of zero would divide by epsilon; scale, shift and mean are zero already
+            if _is_direction(dense, row):
+                continue  # its length is zero already, and a direction of length zero is 0 / 0
             gone = torch.ones(row.width, dtype=torch.bool)
             gone[torch.tensor(row.keep)] = False
             tensor.index_fill_(row.dim, gone.nonzero().flatten().to(tensor.device), 0)
     return dense
+
+
+def _is_direction(module: nn.Module, row: Slice) -> bool:
+    """Tell whether a slice is of what torch's weight normalisation divides by its own length."""
+    owner, _, leaf = row.parameter.rpartition(".")
+    norm: Any = module.get_submodule(owner)
+    if not isinstance(norm, ParametrizationList) or leaf != "original1":
+        return False
+    return getattr(norm[0], "dim", None) == row.dim and type(norm[0]).__name__ == "_WeightNorm"
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -188,7 +202,7 @@ def _layer(module: nn.Module, name: str) -> Any:
         raise PruneError(
             f"The plan names layer {name}, which this network does not have. It was made for another network."
         ) from None
-    if not isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.GroupNorm)):
+    if not isinstance(layer, GROUPED):
         raise PruneError(f"The plan sets the groups of {name}, but a {type(layer).__name__} has none.")
     return layer
 

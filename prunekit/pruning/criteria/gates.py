@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning.coupling import Coupling, Group, Slot
+from prunekit.pruning.coupling import Coupling, Group, Slot, layer_of
 from prunekit.pruning.criteria.members import is_inside, tensor_of, unit_index, weight_users
 from prunekit.pruning.statistics import at_places
 
@@ -192,7 +192,7 @@ def _taps(group: Group, coupling: Coupling, network: nn.Module) -> list[_Tap]:
 def _tap(slot: Slot, group: Group, modules: tuple[nn.Module, ...]) -> _Tap:
     unit_C = torch.from_numpy(unit_index(slot, group))
     unit_C = unit_C.masked_fill(unit_C < 0, group.width)
-    return _Tap(slot.parameter.rpartition(".")[0], modules, slot.role == "in", unit_C, group.width)
+    return _Tap(layer_of(slot.parameter), modules, slot.role == "in", unit_C, group.width)
 
 
 @contextmanager

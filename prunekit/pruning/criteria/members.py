@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning.coupling import Coupling, Group, Slot
+from prunekit.pruning.coupling import Coupling, Group, Slot, layer_of
 from prunekit.pruning.criteria.ranking import FloatArray
 from prunekit.pruning.ids import IntArray
 
@@ -75,7 +75,7 @@ def scales(group: Group, network: nn.Module) -> list[Member]:
 
 def is_inside(slot: Slot, coupling: Coupling) -> bool:
     """Tell whether the slot's layer is a grouped one whose inputs and outputs go together, as a depthwise one's do."""
-    layer = slot.parameter.rpartition(".")[0]
+    layer = layer_of(slot.parameter)
     return any(grouped.layer == layer for grouped in coupling.grouped)
 
 
@@ -133,4 +133,4 @@ def _weights(slot: Slot, network: nn.Module) -> Iterator[Member]:
 
 
 def _owner(network: nn.Module, slot: Slot) -> nn.Module:
-    return network.get_submodule(slot.parameter.rpartition(".")[0])
+    return network.get_submodule(layer_of(slot.parameter))

@@ -15,6 +15,7 @@ from prunekit.pruning.rules.layers import (
 from prunekit.pruning.rules.movement import looked_up, moved, padded, parted, passed, picked, reordered, viewed
 from prunekit.pruning.rules.products import added_product, attention, einsum, embedding, product, sampled
 from prunekit.pruning.rules.space import columns, folded, reduction, softmax, spatial, unpooled
+from prunekit.pruning.values import LayerRule
 
 _MOVED = (
     "permute transpose t movedim swapaxes squeeze unsqueeze expand expand_as cat concat concatenate stack repeat tile "
@@ -41,15 +42,17 @@ _POINTWISE = (
 )
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolution),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed_convolution),
-    "convolution": general_convolution,
-    "linear": linear,
-    "embedding": embedding,
-    **dict.fromkeys(("batch_norm", "instance_norm", "_native_batch_norm_legit_no_training"), channel_norm),
-    **dict.fromkeys(("layer_norm", "rms_norm"), layer_norm),
-    "group_norm": group_norm,
-    "prelu": prelu,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), LayerRule(convolution)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), LayerRule(transposed_convolution)),
+    "convolution": LayerRule(general_convolution),
+    "linear": LayerRule(linear),
+    "embedding": LayerRule(embedding, first=0),
+    **dict.fromkeys(
+        ("batch_norm", "instance_norm", "_native_batch_norm_legit_no_training"), LayerRule(channel_norm, makes=False)
+    ),
+    **dict.fromkeys(("layer_norm", "rms_norm"), LayerRule(layer_norm, makes=False)),
+    "group_norm": LayerRule(group_norm, makes=False),
+    "prelu": LayerRule(prelu, makes=False),
     "pointwise": pointwise,
     **dict.fromkeys(_POINTWISE.split(), pointwise),
     **dict.fromkeys(_SPATIAL.split(), spatial),

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunekit.pruning.coupling import layer_of
 from prunekit.pruning.ids import nothing
-from prunekit.pruning.interpreter import Interpreter, RawCost, Weight
+from prunekit.pruning.interpreter import Computed, Interpreter, RawCost, Weight
 from prunekit.pruning.rules.elementwise import pointwise
 from prunekit.pruning.rules.space import freeze_along
+from prunekit.pruning.values import RawGroups
 
 
 def convolution(ctx: Interpreter, x: Tensor, weight: object, bias: object = None, *rest: object) -> Tensor:
@@ -29,8 +31,8 @@ def general_convolution(ctx: Interpreter, x: Tensor, weight: object, bias: objec
 
 
 def _convolve(ctx: Interpreter, x: Tensor, weight: object, bias: object, groups: int, *, transposed: bool) -> Tensor:
-    if not isinstance(weight, Weight):
-        return _computed_weight(ctx, x, weight, bias)
+    if not isinstance(weight, (Weight, Computed)):
+        return _made_of_features(ctx, x, weight, bias)
     spatial = len(weight.shape) - 2
     ids_in = ctx.channels(x, x.dim() - spatial - 1)
     width = weight.shape[1] * groups if transposed else weight.shape[0]
@@ -40,14 +42,13 @@ def _convolve(ctx: Interpreter, x: Tensor, weight: object, bias: object, groups:
         ids_out = ctx.slot(weight, dim_out, "out", ctx.space.fresh((width,)))
     else:
         ids_out = _grouped(ctx, weight, ids_in, groups, width, transposed=transposed)
-    if isinstance(bias, Weight):
-        ctx.slot(bias, 0, "out", ids_out)
+    _shifted(ctx, bias, ids_out)
     shape = ctx.shape if not transposed else tuple(x.shape)
     positions = int(np.prod(shape[len(shape) - spatial :])) * int(np.prod(weight.shape[2:])) * _batch(shape, spatial)
     along, per_group = (
         (ids_in, ids_out[: width // groups]) if transposed else (ids_out, ids_in[: len(ids_in) // groups])
     )
-    if weight.name.rpartition(".")[0] in ctx.grouped:
+    if any(group.ids is ids_in for group in ctx.grouped.values()):
         per_group = nothing(per_group.shape)  # whole groups go: the width of one stays
     ctx.costs.append(RawCost(ctx.layer, positions, (along, per_group)))
     view = ids_out.reshape(-1, *([1] * spatial))
@@ -58,13 +59,14 @@ def _batch(shape: Sequence[int], spatial: int) -> int:
     return int(np.prod(shape[: len(shape) - spatial - 1]))
 
 
-def _grouped(ctx: Interpreter, weight: Weight, ids_in: Tensor, groups: int, width: int, *, transposed: bool) -> Tensor:
+def _grouped(
+    ctx: Interpreter, weight: Weight | Computed, ids_in: Tensor, groups: int, width: int, *, transposed: bool
+) -> Tensor:
     """Tie the channels of a grouped convolution: whole groups go, or the same positions of every group."""
-    layer = weight.name.rpartition(".")[0]
     in_GI = ids_in.reshape(groups, -1)  # G groups, I input channels of a group
     out_GO = ctx.slot(weight, 1 if transposed else 0, "out", ctx.space.fresh((width,))) if not transposed else None
     if out_GO is None:
-        return _grouped_transposed(ctx, weight, in_GI, width)
+        return _grouped_transposed(ctx, weight, ids_in, in_GI, width)
     out_GO = out_GO.reshape(groups, -1)
     if _same_positions(ctx, in_GI):
         ctx.space.unite(out_GO[:1].expand_as(out_GO), out_GO)
@@ -73,11 +75,13 @@ def _grouped(ctx: Interpreter, weight: Weight, ids_in: Tensor, groups: int, widt
         ctx.space.unite(in_GI[:, :1].expand_as(in_GI), in_GI)
         ctx.space.unite(in_GI[:, :1].expand_as(out_GO), out_GO)
         _freeze_partly_nothing(ctx, in_GI, out_GO)
-        ctx.grouped[layer] = (groups, ids_in)
+        _note_groups(ctx, weight, groups, ids_in)
     return out_GO.reshape(-1)
 
 
-def _grouped_transposed(ctx: Interpreter, weight: Weight, in_GI: Tensor, width: int) -> Tensor:
+def _grouped_transposed(
+    ctx: Interpreter, weight: Weight | Computed, ids_in: Tensor, in_GI: Tensor, width: int
+) -> Tensor:
     """Whole groups of a transposed convolution: the input dimension is cut, the output one is per group and stays."""
     groups = in_GI.shape[0]
     ctx.slot(weight, 0, "in", in_GI)
@@ -85,7 +89,7 @@ def _grouped_transposed(ctx: Interpreter, weight: Weight, in_GI: Tensor, width: 
     ctx.space.unite(in_GI[:, :1].expand_as(in_GI), in_GI)
     ctx.space.unite(in_GI[:, :1].expand_as(out_GO), out_GO)
     _freeze_partly_nothing(ctx, in_GI, out_GO)
-    ctx.grouped[weight.name.rpartition(".")[0]] = (groups, in_GI.reshape(-1))
+    _note_groups(ctx, weight, groups, ids_in)
     return out_GO.reshape(-1)
 
 
@@ -105,21 +109,35 @@ def _same_positions(ctx: Interpreter, in_GI: Tensor) -> bool:
     return bool((labels == labels[:1]).all())
 
 
-def _computed_weight(ctx: Interpreter, x: Tensor, weight: object, bias: object) -> Tensor:
+def _note_groups(ctx: Interpreter, weight: Weight | Computed, groups: int, ids_in: Tensor) -> None:
+    """Note the number of groups for the modules that may keep it: the weight's and the one that is called."""
+    name = weight.name if isinstance(weight, Weight) else weight.node.name
+    for layer in {layer_of(name) if isinstance(weight, Weight) else ctx.layer, ctx.layer}:
+        ctx.grouped[layer, name] = RawGroups(layer, groups, ids_in)
+
+
+def _shifted(ctx: Interpreter, bias: object, ids_out: Tensor) -> None:
+    if isinstance(bias, (Weight, Computed)):
+        ctx.slot(bias, 0, "out", ids_out)
+    elif isinstance(bias, Tensor):
+        ctx.space.freeze(bias, "shifts a layer by a computed value")
+        ctx.space.freeze(ids_out, "is shifted by a computed value")
+
+
+def _made_of_features(ctx: Interpreter, x: Tensor, weight: object, bias: object) -> Tensor:
     for value in (x, weight, bias):
-        if isinstance(value, (Tensor, Weight)):
+        if isinstance(value, (Tensor, Weight, Computed)):
             ctx.space.freeze(ctx.ids_of(value), "feeds a layer whose weight is computed on the way")
     return nothing(ctx.shape)
 
 
 def linear(ctx: Interpreter, x: Tensor, weight: object, bias: object = None) -> Tensor:
     """Linear over the last dimension."""
-    if not isinstance(weight, Weight):
-        return _computed_weight(ctx, x, weight, bias)
+    if not isinstance(weight, (Weight, Computed)):
+        return _made_of_features(ctx, x, weight, bias)
     ids_in = ctx.slot(weight, 1, "in", ctx.channels(x, -1))
     ids_out = ctx.slot(weight, 0, "out", ctx.space.fresh((weight.shape[0],)))
-    if isinstance(bias, Weight):
-        ctx.slot(bias, 0, "out", ids_out)
+    _shifted(ctx, bias, ids_out)
     ctx.costs.append(RawCost(ctx.layer, int(np.prod(ctx.shape[:-1])), (ids_out, ids_in)))
     return ids_out.expand(ctx.shape)
 
@@ -128,17 +146,18 @@ def channel_norm(ctx: Interpreter, x: Tensor, *rest: object) -> Tensor:
     """batch_norm and instance_norm: one scale, shift, mean and variance per channel."""
     ids = ctx.channels(x, 1)
     for value in rest[:4]:
-        if isinstance(value, Weight):
+        if isinstance(value, (Weight, Computed)):
             ids = ctx.slot(value, 0, "norm", ids)
         elif isinstance(value, Tensor):
             ctx.space.freeze(value, "scales a norm by a computed value")
+            ctx.space.freeze(ids, "is scaled by a computed value")
     return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(ctx.shape)
 
 
 def layer_norm(ctx: Interpreter, x: Tensor, normalized_shape: Sequence[int], *rest: object) -> Tensor:
     """A norm over the last dimensions mixes their channels: they stay."""
     freeze_along(ctx, x, range(x.dim() - len(normalized_shape), x.dim()), "is normalised together with other channels")
-    return pointwise(ctx, x, *[value for value in rest if isinstance(value, Weight)])
+    return pointwise(ctx, x, *[value for value in rest if isinstance(value, (Tensor, Weight, Computed))])
 
 
 def group_norm(ctx: Interpreter, x: Tensor, groups: int, *rest: object) -> Tensor:
@@ -147,18 +166,21 @@ def group_norm(ctx: Interpreter, x: Tensor, groups: int, *rest: object) -> Tenso
     if groups == 1:
         ctx.space.freeze(ids, "is normalised together with other channels")
     for value in rest[:2]:
-        if isinstance(value, Weight):
+        if isinstance(value, (Weight, Computed)):
             ids = ctx.slot(value, 0, "norm", ids)
+        elif isinstance(value, Tensor):
+            ctx.space.freeze(value, "scales a norm by a computed value")
+            ctx.space.freeze(ids, "is scaled by a computed value")
     ids_GI = ids.reshape(groups, -1)
     ctx.space.unite(ids_GI[:, :1].expand_as(ids_GI), ids_GI)
-    weight = rest[0] if rest else None
-    ctx.norms[weight.name.rpartition(".")[0] if isinstance(weight, Weight) else ctx.layer] = (groups, ids)
+    assert ctx.node is not None
+    ctx.grouped[ctx.layer, ctx.node.name] = RawGroups(ctx.layer, groups, ids)
     return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(x.shape)
 
 
 def prelu(ctx: Interpreter, x: Tensor, weight: object) -> Tensor:
     """One slope per channel, or one for all."""
-    if isinstance(weight, Weight) and weight.shape[0] > 1:
+    if isinstance(weight, (Weight, Computed)) and weight.shape[0] > 1:
         ids = ctx.slot(weight, 0, "norm", ctx.channels(x, 1))
         return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(x.shape)
     return x

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunekit.pruning.ids import NONE, compress, nothing, varies
+from prunekit.pruning.ids import NONE, compress, nothing, reshaped, varies, view_blocks
 from prunekit.pruning.interpreter import Interpreter, Rule, Weight
 
 
@@ -117,16 +117,10 @@ def _block(ids: Tensor, dim: int, length: int) -> Tensor:
 def viewed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
     """View, reshape, flatten, unflatten: a channel dimension that is split keeps the same positions in every part."""
     ids = ctx.ids_of(x)
-    shape = list(ctx.shape)
-    for outs, ins in _blocks(tuple(ids.shape), ctx.shape):
-        if not any(varies(ids, d) for d in ins):
-            for d in ins:
-                ids = ids.narrow(d, 0, min(1, ids.shape[d]))
-            for d in outs:
-                shape[d] = min(1, shape[d])
-        elif len(outs) > 1:
+    for outs, ins in view_blocks(tuple(ids.shape), ctx.shape):
+        if len(outs) > 1 and any(varies(ids, d) for d in ins):
             ids = _split(ctx, ids, ins, [ctx.shape[d] for d in outs])
-    return compress(ids.reshape(shape)).expand(ctx.shape)
+    return reshaped(ids, ctx.shape)
 
 
 def _split(ctx: Interpreter, ids: Tensor, ins: Sequence[int], parts: Sequence[int]) -> Tensor:
@@ -161,23 +155,6 @@ def _tie_parts(ctx: Interpreter, ids: Tensor, dim: int, parts: Sequence[int]) ->
         ctx.space.unite(first, split)
         split = first
     return split.reshape(ids.shape)
-
-
-def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """Return (new dims, old dims) of each smallest part of a view whose sizes have equal products."""
-    blocks: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        ins, outs, left, right = [], [], 1, 1
-        while (left != right or left == 1) and (i < len(old) or j < len(new)):
-            if (left <= right and i < len(old)) or j == len(new):
-                left, i = left * old[i], i + 1
-                ins.append(i - 1)
-            else:
-                right, j = right * new[j], j + 1
-                outs.append(j - 1)
-        blocks.append((outs, ins))
-    return blocks
 
 
 def parted(ctx: Interpreter, x: object, sizes: object, dim: int = 0) -> object:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunekit.pruning.ids import is_nothing, nothing, varies
-from prunekit.pruning.interpreter import Interpreter, RawCost, Weight
+from prunekit.pruning.interpreter import Computed, Interpreter, RawCost, Weight
 from prunekit.pruning.rules.elementwise import pointwise
 
 _ROWS, _INNER, _COLUMNS = "m", "k", "n"
@@ -132,7 +132,7 @@ def attention(ctx: Interpreter, q: Tensor, k: Tensor, v: Tensor, *_: object, **k
 
 def embedding(ctx: Interpreter, weight: object, *_: object, **__: object) -> Tensor:
     """Look-up of learnt vectors: the last axis makes channels."""
-    if not isinstance(weight, Weight):
+    if not isinstance(weight, (Weight, Computed)):
         ctx.space.freeze(cast(Tensor, weight), "is looked up by positions")
         return nothing(ctx.shape)
     return ctx.slot(weight, 1, "out", ctx.space.fresh((weight.shape[1],))).expand(ctx.shape)

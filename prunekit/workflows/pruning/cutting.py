@@ -11,7 +11,7 @@ from prunekit.errors import PruneError
 from prunekit.modelfile import LoadedModel, save_model
 from prunekit.pruning.allocation import padding_waste
 from prunekit.pruning.compensation import compensate_, reestimate_norms_
-from prunekit.pruning.coupling import Coupling, Group
+from prunekit.pruning.coupling import Coupling, Group, layer_of
 from prunekit.pruning.criteria.criterion import Criterion
 from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.plan import Plan, make_plan
@@ -199,7 +199,7 @@ def _layers(coupling: Coupling, keep: Keep) -> tuple[LayerRow, ...]:
     macs_before, macs_after = coupling.layer_macs(), coupling.layer_macs(keep)
     rows: dict[str, LayerRow] = {}
     for slot in coupling.slots:
-        name = slot.parameter.rpartition(".")[0]
+        name = layer_of(slot.parameter)
         if slot.role == "out" and name not in rows and name in macs_before:
             left = int((~removed[slot.labels]).sum())
             rows[name] = LayerRow(name, len(slot.labels), left, macs_before[name], macs_after[name])
