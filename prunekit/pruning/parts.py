@@ -180,7 +180,7 @@ class Derivation:
         return Parts(tuple(parts))
 
     def _weight_norm(self, value: Computed) -> Parts | None:
-        """_weight_norm(v, g, dim): every slice of v along dim gets the length g."""
+        """Torch's weight normalisation of v, g and a dimension: every slice of v along it gets the length in g."""
         v, g = value.args[:2]
         dim = int(value.args[2]) if len(value.args) > 2 else 0
         if dim < 0:
@@ -207,11 +207,7 @@ class Derivation:
         for part in self.of(x).parts:
             if not varies(part.ids, 1):
                 self.space.freeze(part.ids, _MIXED)
-        if (
-            len(along) != 1
-            or not along[0].vanishes
-            or sum(varies(along[0].ids, d) for d in range(along[0].ids.dim())) > 1
-        ):
+        if len(along) != 1 or not along[0].vanishes or _axes(along[0].ids) > 1:
             return None
         part = along[0]
         for other in self.of(scale).parts:
@@ -228,10 +224,8 @@ class Derivation:
         if max(dims) > 2:
             return None
         of_left, of_right = dims[0] - 1, 0
-        lost = (
-            [part for part in left.parts if varies(part.ids, of_left)],
-            [p for p in right.parts if varies(p.ids, of_right)],
-        )
+        met = ((left, of_left), (right, of_right))
+        lost = [[part for part in side.parts if varies(part.ids, dim)] for side, dim in met]
         if any(len(parts) != 1 for parts in lost) or any(_axes(part.ids) != 1 for parts in lost for part in parts):
             return None
         (a,), (b,) = lost
@@ -239,11 +233,10 @@ class Derivation:
             return None
         self.space.unite(_vector(a.ids, of_left), _vector(b.ids, of_right))
         self.followers |= a.sources | b.sources
-        rows = [(p, 0) for p in left.parts if p is not a] + [
-            (p, len(value.shape) - 1) for p in right.parts if p is not b
-        ]
+        last = len(value.shape) - 1
+        stays = [*((part, 0) for part in left.parts if part is not a), *((p, last) for p in right.parts if p is not b)]
         parts = []
-        for part, dim in rows:
+        for part, dim in stays:
             shape = [1] * len(value.shape)
             shape[dim] = -1
             ids = _vector(part.ids, next(d for d in range(part.ids.dim()) if varies(part.ids, d)))
@@ -308,36 +301,19 @@ def _makes_zero(value: Computed, zeros: Sequence[bool]) -> bool:
     return True
 
 
+_PASSED = "clone to detach alias contiguous _to_copy type_as float double half dropout lift_fresh_copy"
+_MOVED = "permute transpose t movedim swapaxes squeeze unsqueeze numpy_T"
+_VIEWED = "view reshape flatten unflatten _unsafe_view view_as reshape_as"
+_AVERAGED = "mean var std var_mean std_mean amax amin max min prod"
+
 _RULES: dict[str, Callable[[Derivation, Computed], Parts | None]] = {
-    **dict.fromkeys(
-        [
-            "clone",
-            "to",
-            "detach",
-            "alias",
-            "contiguous",
-            "_to_copy",
-            "type_as",
-            "float",
-            "double",
-            "half",
-            "dropout",
-            "lift_fresh_copy",
-        ],
-        Derivation._passed,
-    ),
-    **dict.fromkeys(
-        ["permute", "transpose", "t", "movedim", "swapaxes", "squeeze", "unsqueeze", "numpy_T"], Derivation._moved
-    ),
+    **dict.fromkeys(_PASSED.split(), Derivation._passed),
+    **dict.fromkeys(_MOVED.split(), Derivation._moved),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to"), Derivation._expanded),
-    **dict.fromkeys(
-        ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "view_as", "reshape_as"], Derivation._viewed
-    ),
+    **dict.fromkeys(_VIEWED.split(), Derivation._viewed),
     **dict.fromkeys(("pad", "constant_pad_nd"), Derivation._padded),
     **dict.fromkeys(("sum", "norm", "linalg_vector_norm"), Derivation._summed),
-    **dict.fromkeys(
-        ["mean", "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min", "prod"], Derivation._averaged
-    ),
+    **dict.fromkeys(_AVERAGED.split(), Derivation._averaged),
     **dict.fromkeys(("mv", "mm", "dot", "vdot", "matmul"), Derivation._product),
     "_weight_norm": Derivation._weight_norm,
     "batch_norm": Derivation._normed,

@@ -11,51 +11,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-_NUMBER_TAKING = frozenset(
-    [
-        "add",
-        "radd",
-        "iadd",
-        "sub",
-        "rsub",
-        "isub",
-        "mul",
-        "rmul",
-        "imul",
-        "div",
-        "rdiv",
-        "truediv",
-        "rtruediv",
-        "itruediv",
-        "true_divide",
-        "floordiv",
-        "rfloordiv",
-        "floor_divide",
-        "pow",
-        "rpow",
-        "ipow",
-        "mod",
-        "remainder",
-        "fmod",
-        "clamp",
-        "clip",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "full",
-        "new_full",
-        "full_like",
-        "fill",
-        "masked_fill",
-        "where",
-        "addcmul",
-        "addcdiv",
-        "lerp",
-    ]
+_ARITHMETIC = (
+    "add radd iadd sub rsub isub mul rmul imul div rdiv truediv rtruediv itruediv true_divide floordiv rfloordiv "
+    "floor_divide pow rpow ipow mod remainder fmod clamp clip eq ne lt le gt ge full new_full full_like fill "
+    "masked_fill where addcmul addcdiv lerp"
 )
+_NUMBER_TAKING = frozenset(_ARITHMETIC.split())
 """Functions whose plain whole numbers are values; those of all others are sizes, which a cut may change."""
 
 
