@@ -76,7 +76,7 @@ def test_pruning_keeps_its_promise(here, folder):
 
 def test_a_second_export_takes_a_new_folder(here, folder):
     before = sorted(folder.glob("runs/0002-prune/export*"))
-    assert here("export").exit_code == 0
+    assert here("export", "runs/0002-prune").exit_code == 0
     assert len(sorted(folder.glob("runs/0002-prune/export*"))) == len(before) + 1
 
 
