@@ -135,7 +135,7 @@ def _export(
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,
         calibration=images,
-        pictures=_pictures(source, tell),
+        pictures=_pictures(source, root, tell),
     )
     summary = export_into(stage, request, tell)
     params = sum(parameter.numel() for parameter in segmenter.parameters())
@@ -163,16 +163,23 @@ def _images(source: RunDirectory, contract: Preprocessing, config: ExportConfig,
     return list(prepared_images(dataset, contract, min(config.images, len(dataset))))
 
 
-def _pictures(source: RunDirectory, tell: Callable[[str], None]) -> list[ByteArray]:
-    """Return validation images, uint8 (H, W, 3), to compare labels on; none where the data set is not here."""
+def _pictures(source: RunDirectory, root: str | None, tell: Callable[[str], None]) -> list[ByteArray]:
+    """Return validation images, uint8 (H, W, 3), to compare labels on; none where the data set is not here.
+
+    Raises:
+        PrunekitError: `root` names the folder of the data set, and it cannot be read there.
+    """
     from prunekit.data.registry import open_dataset
+    from prunekit.data_paths import root_override
 
     try:
-        dataset = open_dataset(source.recipe().data, "val")
+        dataset = open_dataset(source.recipe(root_override(root)).data, "val")
         count = min(PARITY_PICTURES, len(dataset))
         indices = [index * len(dataset) // count for index in range(count)]
         return [dataset[index].image_3HW.permute(1, 2, 0).numpy() for index in indices]
     except PrunekitError as error:
+        if root is not None:
+            raise
         tell(f"comparing on drawn images alone, as the run's validation images cannot be read: {error}")
         return []
 

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from prunekit.recipe import merge, parse_recipe
 from prunekit.run import RunDirectory
 from prunekit_export.workflow import PARITY_PICTURES, _pictures
+from prunekit_runtime.errors import PrunekitError
 
 
 def run(folder: Path, settings: dict[str, object]) -> RunDirectory:
@@ -16,7 +19,7 @@ def run(folder: Path, settings: dict[str, object]) -> RunDirectory:
 def test_validation_images_are_taken_where_they_are(tmp_path: Path) -> None:
     said: list[str] = []
     settings = {"data.name": "shapes", "data.height": 32, "data.width": 40, "data.val_images": 9}
-    pictures = _pictures(run(tmp_path, settings), said.append)
+    pictures = _pictures(run(tmp_path, settings), None, said.append)
     assert [(picture.shape, str(picture.dtype)) for picture in pictures] == [((32, 40, 3), "uint8")] * PARITY_PICTURES
     assert not said
 
@@ -24,6 +27,12 @@ def test_validation_images_are_taken_where_they_are(tmp_path: Path) -> None:
 def test_run_whose_data_moved_exports_and_says_so(tmp_path: Path) -> None:
     said: list[str] = []
     settings = {"data.name": "folder", "data.root": str(tmp_path / "moved")}
-    assert _pictures(run(tmp_path, settings), said.append) == []
+    assert _pictures(run(tmp_path, settings), None, said.append) == []
     assert len(said) == 1
     assert "drawn images alone" in said[0]
+
+
+def test_validation_images_that_root_names_must_be_there(tmp_path: Path) -> None:
+    settings = {"data.name": "folder", "data.root": str(tmp_path / "moved")}
+    with pytest.raises(PrunekitError, match="elsewhere"):
+        _pictures(run(tmp_path, settings), str(tmp_path / "elsewhere"), print)
