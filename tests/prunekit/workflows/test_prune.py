@@ -270,7 +270,7 @@ def test_a_damaged_report_is_refused(source, new_run, config) -> None:
         ({"stages": [{**values["stages"][0], "share": None}]}, r"stages\.0\.share"),
         ({"surplus": 1}, "surplus"),
         ({"macs_before": 0}, "macs_before"),
-        ({"cost_before": math.nan}, "cost_before"),
+        ({"cost_before": math.nan}, "NaN is no number"),
         ({"config": {**values["config"], "ratio": 7}}, r"config\.ratio"),
         ({"config": {**values["config"], "criterion": "zzz"}}, r"config\.criterion"),
         ({"planned": []}, "0 are planned"),
