@@ -8,6 +8,7 @@ from torch import Tensor, nn, optim
 from prunekit.recipe import TrainConfig
 
 _STEP: Final = "step"  # how often torch has moved the parameter
+MAX_STEP: Final = 2.0**53
 
 
 def make_optimiser(network: nn.Module, config: TrainConfig) -> optim.Optimizer:
@@ -68,11 +69,12 @@ def _check_state(name: str, parameter: Tensor, state: dict[str, Tensor], keys: s
         raise ValueError(f"the optimiser's state of {name} holds {sorted(state)}, not {sorted(keys)}")
     for key, value in state.items():
         shape = torch.Size() if key == _STEP else parameter.shape
-        if value.shape != shape or not value.is_floating_point() or not bool(value.isfinite().all()):
-            raise ValueError(
-                f"the optimiser's {key} of {name} is {value.dtype} {tuple(value.shape)}, or not finite; "
-                f"{tuple(shape)} is due"
-            )
+        if value.shape != shape or value.dtype != (torch.float32 if key == _STEP else parameter.dtype):
+            kind, due = f"{value.dtype} {tuple(value.shape)}", tuple(shape)
+            raise ValueError(f"the optimiser's {key} of {name} is {kind}, where {due} is due")
+        low = {_STEP: 1.0, "exp_avg_sq": 0.0}.get(key, -torch.inf)
+        if not bool((value.isfinite() & (value >= low)).all()) or (key == _STEP and float(value) > MAX_STEP):
+            raise ValueError(f"the optimiser's {key} of {name} is out of range")
 
 
 def _like(parameter: Tensor, key: str, value: Tensor) -> Tensor:

@@ -99,7 +99,13 @@ class CentreDensity:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Take back what `state` returned.
+
+        Raises:
+            ValueError: a count or a variance is below 0.
+        """
+        if any(bool((state[name] < 0).any()) for name in ("counts", "variance", "batches")):
+            raise ValueError("a count or a variance of the selection is below 0")
         self.centres_ND.copy_(state["centres"])
         self.counts_N.copy_(state["counts"])
         self.mean_D.copy_(state["mean"])
@@ -158,7 +164,7 @@ class PfbSelector:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` returned."""
         self.density.load_state(state)
-        self.keep.carry = float(state["carry"])
+        self.keep.take_up(state["carry"])
 
 
 def _stem_of(segmenter: Segmenter, recipe: Recipe) -> Stem:

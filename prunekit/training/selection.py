@@ -49,7 +49,11 @@ class Selector(Protocol):
         ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Take back what `state` returned: the same names, shapes and types, all finite.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
         ...
 
 
@@ -74,6 +78,16 @@ class KeepCount:
             return config.ratio
         risen = (min(progress, config.end / 2) - config.start) / ramp_steps
         return config.ratio * (RAMP_START + (1 - RAMP_START) * risen)
+
+    def take_up(self, carry: Tensor) -> None:
+        """Go on with the carried part of a sample.
+
+        Raises:
+            ValueError: it is no part of one.
+        """
+        if not 0 <= float(carry) <= 1:
+            raise ValueError(f"the carried part of a sample is {float(carry)}")
+        self.carry = float(carry)
 
     def next(self, batch_size: int, progress: float) -> int:
         """Return how many samples of this batch to keep."""
@@ -118,7 +132,7 @@ class RandomSelector:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back the carried part of a sample."""
-        self.keep.carry = float(state["carry"])
+        self.keep.take_up(state["carry"])
 
 
 def draws(seed: int, place: Place) -> torch.Generator:

@@ -119,9 +119,9 @@ def load_state(
     try:
         load_optimiser_tensors(network, optimiser, _part(tensors, "optimiser/"))
         _check_alike(selector.state(), _part(tensors, "selector/"))
+        selector.load_state(_part(tensors, "selector/"))
     except ValueError as error:
         raise RunError(f"{run.state_path} does not fit this training: {error}. Train in a new run.") from None
-    selector.load_state(_part(tensors, "selector/"))
     return counts
 
 

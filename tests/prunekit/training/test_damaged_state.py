@@ -62,6 +62,9 @@ def test_a_tensor_that_is_missing_or_of_another_form_is_refused(interrupted, run
         _refused(recipe, run, {**tensors, f"{name}s": tensors[name].clone()}, counts)
         for change in changes.values():
             _refused(recipe, run, {**tensors, name: change(tensors[name]).contiguous()}, counts)
+    positive = ("/step", "/exp_avg_sq", "/carry", "/counts", "/variance", "/batches")
+    for name in {name.rpartition("/")[2]: name for name in remembered if name.endswith(positive)}.values():
+        _refused(recipe, run, {**tensors, name: torch.full_like(tensors[name], -7)}, counts)
 
 
 def test_files_of_earlier_versions_do_not_say_how_many_tensors_there_are(interrupted, run):
