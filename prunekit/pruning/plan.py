@@ -69,7 +69,8 @@ class Plan:
         """Read a plan back.
 
         Raises:
-            PruneError: a key is unknown, a value of the wrong kind, or positions are not sorted and inside the width.
+            PruneError: a key is unknown, a value of the wrong kind, positions are not sorted and inside the width, or
+                a dimension is cut twice.
         """
         try:
             file = _PlanFile.model_validate(values)
@@ -79,6 +80,8 @@ class Plan:
             raise PruneError(f"The pruning plan has format {file.format}; this prunekit reads format 1.")
         for row in file.slices:
             _check(row)
+        if len({(row.parameter, row.dim) for row in file.slices}) != len(file.slices):
+            raise PruneError("The pruning plan cuts one dimension of a parameter twice. Prune again.")
         return cls(tuple(Slice(r.parameter, r.dim, r.width, r.keep) for r in file.slices), dict(file.groups))
 
 

@@ -265,7 +265,9 @@ def read_report(run: RunDirectory) -> PruneReport:
         report = TypeAdapter(PruneReport).validate_python(stored)
     except ValidationError as error:
         raise _damaged(path, error) from None
-    asked, planned, done = config_of(report, run).stage_count, len(report.planned), len(report.stages)
+    config = config_of(report, run)
+    report = replace(report, config=config.model_dump(mode="json"))  # complete, where the file leaves out a default
+    asked, planned, done = config.stage_count, len(report.planned), len(report.stages)
     in_order = [stage.number for stage in report.stages] == list(range(1, done + 1))
     if planned != asked or done > planned or not in_order or (report.finished and not done):
         raise RunError(

@@ -39,6 +39,12 @@ def test_positions_that_are_no_sorted_part_are_refused(keep: list[int]) -> None:
         Plan.from_json({"format": 1, "slices": [row], "groups": {}})
 
 
+def test_a_dimension_is_cut_once():
+    row = {"parameter": "w", "dim": 0, "width": 4, "keep": [0, 1]}
+    with pytest.raises(PruneError, match="twice"):
+        Plan.from_json({"format": 1, "slices": [row, {**row, "width": 2, "keep": [0]}], "groups": {}})
+
+
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 2.0])
 def test_ratios_out_of_range_are_refused(random_network: Build, ratio: float) -> None:
     with pytest.raises(PruneError, match="must be in"):
