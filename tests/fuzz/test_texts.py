@@ -11,7 +11,7 @@ from prunekit.data.class_list import read_class_list
 from prunekit.data.shapes import ShapesDataset
 from prunekit.modelfile import new_card, read_card
 from prunekit.models.zoo import build
-from prunekit.pruning import analyse, prune_, uniform_plan
+from prunekit.pruning import analyse, arbitrary_plan, prune_
 from prunekit.pruning.latency_table import LatencyTable, LayerTimes, Machine
 from prunekit.pruning.plan import Plan
 from prunekit.recipe import ModelConfig, Recipe, dump_recipe, parse_recipe, read_recipe
@@ -81,7 +81,7 @@ def test_latency_table(fuzz, mutate):
 @pytest.fixture(scope="module")
 def network():
     segmenter = build("python:prunekit.models.street:street_net?width=8", num_classes=3).eval()
-    plan = uniform_plan(analyse(segmenter.network, (torch.zeros(1, 3, 32, 32),)), 0.5)
+    plan = arbitrary_plan(analyse(segmenter.network, (torch.zeros(1, 3, 32, 32),)), 0.5)
     return segmenter.network, plan.to_json()
 
 
