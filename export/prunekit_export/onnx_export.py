@@ -248,7 +248,8 @@ def _report(path: Path, content: bytes, stride: int) -> ExportReport:
 
 
 def _summary(error: BaseException) -> str:
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the exporter writes in colour
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # a KeyError shows the repr
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)  # the exporter writes in colour
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     # torch names the violated constraint on the second line.
     return " ".join(lines[:2])[:400] if lines else type(error).__name__

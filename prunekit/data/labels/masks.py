@@ -17,6 +17,7 @@ from prunekit.errors import DataError
 
 _NUMBERS: Final = 1 << 16  # of a mask of 16 bits a pixel
 _UNKNOWN: Final = -1
+_ROWS: Final = 64  # of a colour mask at a time, whose places take eight bytes a pixel
 _Labels = npt.NDArray[np.uint8]
 
 
@@ -105,7 +106,6 @@ def _from_colours(mask: Image.Image, path: Path, class_list: ClassList) -> _Labe
         raise DataError(f"Mask {path} has pixels of kind {mask.mode}, which show no colours. Save it as RGB PNG.")
     if not is_opaque(mask, path):
         raise DataError(f"Mask {path} is transparent in places. Save it as RGB without transparency.")
-    packed_HW = _packed(rgb_array(mask))
     known = np.array(class_list.classes.palette, dtype=np.uint8).reshape(-1, 3)
     labels = list(range(len(class_list.classes)))
     if class_list.ignore_colour is not None:
@@ -113,19 +113,28 @@ def _from_colours(mask: Image.Image, path: Path, class_list: ClassList) -> _Labe
         labels.append(IGNORE_INDEX)
     colours_C = _packed(known)
     order_C = np.argsort(colours_C)
-    place_HW = np.searchsorted(colours_C[order_C], packed_HW).clip(max=len(labels) - 1)
-    unknown_HW = colours_C[order_C][place_HW] != packed_HW
-    if unknown_HW.any():
-        raise DataError(_unknown_colour(packed_HW[unknown_HW], path))
-    return np.array(labels, dtype=np.uint8)[order_C][place_HW]
+    sorted_C, labels_C = colours_C[order_C], np.array(labels, dtype=np.uint8)[order_C]
+    colours_HW3 = rgb_array(mask)
+    labels_HW = np.empty(colours_HW3.shape[:2], dtype=np.uint8)
+    for top in range(0, len(labels_HW), _ROWS):
+        packed_hW = _packed(colours_HW3[top : top + _ROWS])
+        place_hW = np.searchsorted(sorted_C, packed_hW).clip(max=len(labels) - 1)
+        if (sorted_C[place_hW] != packed_hW).any():
+            packed_HW = _packed(colours_HW3)
+            raise DataError(_unknown_colour(packed_HW[~np.isin(packed_HW, colours_C)], path))
+        labels_HW[top : top + _ROWS] = labels_C[place_hW]
+    return labels_HW
 
 
-def _packed(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    wide = colours.astype(np.int64)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+def _packed(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    packed = colours[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= colours[..., channel]
+    return packed
 
 
-def _unknown_colour(packed_N: npt.NDArray[np.int64], path: Path) -> str:
+def _unknown_colour(packed_N: npt.NDArray[np.int32], path: Path) -> str:
     values, counts = np.unique(packed_N, return_counts=True)
     value = int(values[counts.argmax()])
     return (
