@@ -25,8 +25,8 @@ class Poison(Silent):
         self.networks = []
         monkeypatch.setattr("prunekit.workflows.train.build_network", self._build)
 
-    def _build(self, *arguments):
-        self.networks.append(build_network(*arguments))
+    def _build(self, *arguments, **named):
+        self.networks.append(build_network(*arguments, **named))
         return self.networks[-1]
 
     def on_step(self, event):
