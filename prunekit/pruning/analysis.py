@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot, layer_of
-from prunekit.pruning.ids import FIXED, IntArray, compress, varies
+from prunekit.pruning.ids import DRAWN, IntArray, compress, varies
 from prunekit.pruning.interpreter import Interpreter, Weight
 from prunekit.pruning.rules import RULES
 from prunekit.pruning.surgery import GROUPED
@@ -70,6 +70,7 @@ def _walk_training(walk: Interpreter, module: nn.Module, example_inputs: tuple[A
         program = _export(module, doubled, training=True)
     except PruneError:
         return _unseen(walk, module)
+    walk.training = True
     walk.run(program)
     walk.costs = costs  # what training adds costs nothing on a device
     return _unseen(walk, module)
@@ -167,7 +168,7 @@ def _freeze_unmade(walk: Interpreter, slots: tuple[Slot, ...]) -> None:
     """Freeze labels that no layer makes: there is nothing to cut."""
     made, used = (_union([slot.labels for slot in some]) for some in ([s for s in slots if s.role == "out"], slots))
     for label in np.setdiff1d(used, made).tolist():
-        if label > FIXED:
+        if label > DRAWN:
             walk.space.reasons.setdefault(label, "is made by no layer that can be cut")
 
 
@@ -184,7 +185,7 @@ def _groups(slots: tuple[Slot, ...], frozen: dict[int, str]) -> tuple[Group, ...
     making = {number for number, slot in enumerate(slots) if slot.role == "out"}
     gathered: dict[tuple[object, ...], list[int]] = {}
     for label, signature in signatures.items():
-        if label > FIXED and not making.isdisjoint(signature):
+        if label > DRAWN and not making.isdisjoint(signature):
             gathered.setdefault((*signature, frozen.get(label)), []).append(label)
     names: dict[str, int] = {}
     return tuple(_group(key, units, slots, names) for key, units in gathered.items())

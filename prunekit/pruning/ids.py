@@ -1,7 +1,8 @@
 """Channel ids: integer tensors that stand for activations, and the union-find over their entries.
 
-An entry names the channel whose value would stand there. Two entries are special: NONE, a value that belongs to no
-channel (a constant, padding made by size), and FIXED, one that can never be removed (the image's own channels).
+An entry names the channel whose value would stand there. Three entries are special: NONE, a value that belongs to no
+channel (a constant, padding made by size), FIXED, one that can never be removed (the image's own channels), and DRAWN,
+a random number.
 A dimension along which an id tensor does not change has stride 0, so a feature map costs as much as its channels.
 """
 
@@ -14,7 +15,13 @@ from torch import Tensor
 
 NONE = 0
 FIXED = 1
-_FIRST = 2
+DRAWN = 2
+_FIRST = 3
+_STAYS = {
+    FIXED: "meets the image's own channels or a value that cannot be cut",
+    DRAWN: "meets random numbers that are drawn one a channel",
+}
+"""What is frozen by meeting one of these entries, and why."""
 
 IntArray = npt.NDArray[np.int64]
 
@@ -25,6 +32,7 @@ class IdSpace:
     def __init__(self) -> None:
         self.count = _FIRST
         self.reasons: dict[int, str] = {}
+        self._constants: list[range] = []
         self._edges: list[IntArray] = []
         self._labels: IntArray | None = None
 
@@ -36,19 +44,36 @@ class IdSpace:
         self._labels = None
         return ids
 
+    def constant(self, shape: Sequence[int], reason: str) -> Tensor:
+        """Return new frozen ids for values that differ from place to place and belong to no layer."""
+        ids = self.fresh(shape)
+        self._constants.append(range(self.count - ids.numel(), self.count))
+        self.freeze(ids, reason)
+        return ids
+
+    def is_constant(self, ids: Tensor) -> bool:
+        """Tell whether all of `ids` are those of one constant."""
+        low, high = without_repeats(ids).aminmax() if ids.numel() else (torch.tensor(NONE),) * 2
+        return any(int(low) in ids_of_one and int(high) in ids_of_one for ids_of_one in self._constants)
+
     def unite(self, left: Tensor, right: Tensor) -> None:
-        """Tie the entries of two equally shaped id tensors; an entry that meets FIXED is frozen."""
-        left, right = _shrunk(left, right)
+        """Tie the entries of two equally shaped id tensors; an entry that meets FIXED or DRAWN is frozen."""
+        left, right = shrunk(left, right)
         differ = (left != right) & (left != NONE) & (right != NONE)
         if not bool(differ.any()):
             return
         pairs = torch.unique(torch.stack([left[differ], right[differ]], dim=1), dim=0)
-        meets_fixed = (pairs == FIXED).any(dim=1)
-        if bool(meets_fixed.any()):
-            self.freeze(pairs[meets_fixed], "meets the image's own channels or a value that cannot be cut")
-            pairs = pairs[~meets_fixed]
+        for entry, reason in _STAYS.items():
+            meets = (pairs == entry).any(dim=1)
+            if bool(meets.any()):
+                self.freeze(pairs[meets], reason)
+                pairs = pairs[~meets]
         self._edges.append(pairs.numpy().astype(np.int64))
         self._labels = None
+
+    def freeze_drawn(self, ids: Tensor) -> None:
+        """Forbid the removal of channels that as many random numbers are drawn for."""
+        self.freeze(ids, _STAYS[DRAWN])
 
     def freeze(self, ids: Tensor, reason: str) -> None:
         """Forbid the removal of every channel named in `ids`; the first reason given is kept."""
@@ -98,6 +123,11 @@ def fixed(shape: Sequence[int]) -> Tensor:
     return torch.full((), FIXED, dtype=torch.int32).expand(tuple(shape))
 
 
+def drawn(shape: Sequence[int]) -> Tensor:
+    """Return ids of random numbers."""
+    return torch.full((), DRAWN, dtype=torch.int32).expand(tuple(shape))
+
+
 def is_nothing(ids: Tensor) -> bool:
     """Tell whether no entry belongs to a channel."""
     return not bool(without_repeats(ids).any())
@@ -122,7 +152,7 @@ def compress(ids: Tensor) -> Tensor:
 def merged(left: Tensor, right: Tensor) -> Tensor:
     """Return the larger id of each place of two equally shaped tensors, without writing out what repeats in both."""
     shape = left.shape
-    left, right = _shrunk(left, right)
+    left, right = shrunk(left, right)
     return compress(torch.maximum(left, right)).expand(shape)
 
 
@@ -163,8 +193,28 @@ def without_repeats(ids: Tensor, keep: int = -1) -> Tensor:
     return ids
 
 
-def _shrunk(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def shrunk(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both with length 1 along each dimension that neither changes along."""
     for dim in range(left.dim()):
         if left.shape[dim] > 1 and left.stride(dim) == 0 and right.stride(dim) == 0:
             left, right = left.narrow(dim, 0, 1), right.narrow(dim, 0, 1)
     return left, right
+
+
+def sizes(value: Tensor) -> tuple[int, ...]:
+    """Return a shape in numbers; a size that depends on the data counts as 1."""
+    return tuple(1 if isinstance(n, torch.SymInt) else n for n in value.shape)
+
+
+def is_known(value: Tensor) -> bool:
+    """Tell whether a shape depends on nothing but the sizes of the inputs."""
+    return not any(isinstance(n, torch.SymInt) for n in value.shape)
+
+
+def fits(result: object, value: object) -> bool:
+    """Tell whether ids have the shapes that torch gives; one tensor of ids may stand for all outputs."""
+    if isinstance(value, (tuple, list)):
+        if isinstance(result, (tuple, list)):
+            return len(result) == len(value) and all(fits(r, v) for r, v in zip(result, value, strict=True))
+        value = value[0] if value else None
+    return not (isinstance(value, Tensor) and isinstance(result, Tensor)) or tuple(result.shape) == sizes(value)

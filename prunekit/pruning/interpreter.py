@@ -1,49 +1,40 @@
-"""Walks an exported graph on channel ids: values, parameters, what the rules record."""
+"""Walks an exported graph on channel ids: which rule each op is given to, and on which values."""
 
-import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from prunekit.errors import PruneError
-from prunekit.pruning.ids import NONE, IdSpace, compress, fixed, is_nothing, nothing, varies, without_repeats
-from prunekit.pruning.parts import Derivation
+from prunekit.pruning.arguments import in_order, makes_view, writes
+from prunekit.pruning.constants import is_random
+from prunekit.pruning.context import Context, op_name
+from prunekit.pruning.ids import NONE, drawn, fits, fixed, is_nothing, nothing, shrunk, sizes
 from prunekit.pruning.values import Computed as Computed
-from prunekit.pruning.values import LayerRule, RawGroups, RawSlot, Source
+from prunekit.pruning.values import LayerRule
 from prunekit.pruning.values import RawCost as RawCost
 from prunekit.pruning.values import Rule as Rule
 from prunekit.pruning.values import Weight as Weight
 
-# Element ids of a learnt tensor larger than this would cost more memory than the network itself.
-MAX_DATA_ELEMENTS = 1 << 23
+_NOT_FOLLOWED = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError)
+"""What a rule raises on arguments that it does not expect."""
+
+_RUN_ONCE = re.compile("cond|wrap.*|tag_activation_checkpoint|hints_wrapper|strict_mode|invoke_subgraph")
+"""Ops that run the graphs they are given, once and on their operands; others loop, or hand them parts."""
 
 
 @dataclass
-class Interpreter:
-    """The state of one walk: id tensors by node, and everything recorded on the way."""
+class Interpreter(Context):
+    """A walk: `run` goes through a graph, and calls the rules."""
 
-    rules: dict[str, Rule]
-    names: Mapping[str, str] = field(default_factory=dict)
-    """First name of each tied parameter and buffer, by each of its names."""
-    space: IdSpace = field(default_factory=IdSpace)
-    slots: dict[tuple[str, int], RawSlot] = field(default_factory=dict)
-    data: dict[str, Tensor] = field(default_factory=dict)
-    costs: list[RawCost] = field(default_factory=list)
-    grouped: dict[tuple[str, str], RawGroups] = field(default_factory=dict)
-    """Convolutions and norms with groups, by the name of a module that may keep their number and of what they read."""
-    assumptions: dict[str, list[Tensor]] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    """Parameters and buffers that some op reads."""
-    node: Node | None = None
-    derivation: Derivation | None = None
+    training: bool = False
+    """Whether the graph is that of training mode, where random numbers are drawn anew each time anyway."""
     _as_data: dict[Node, object] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -51,6 +42,7 @@ class Interpreter:
         """Interpret a whole graph; a second one adds to what the first recorded."""
         weights = self._weights(program)
         self.used |= {weight.name for node, weight in weights.items() if node.users}
+        self.constants.lift(program)
         inputs = {node: self._input(node) for node in program.graph.nodes if node.op == "placeholder"}
         for value in pytree.tree_leaves(self._walk(program.graph_module, {**inputs, **weights})):
             if isinstance(value, (Tensor, Weight, Computed)):
@@ -68,11 +60,13 @@ class Interpreter:
                 inner = getattr(module, str(node.target), None)
                 values[node] = inner if isinstance(inner, GraphModule) else _none_like(node)
             elif node.op == "call_function":
-                values[node] = self._call(node, values)
+                if not self.constants.evaluate(node):
+                    values[node] = self._call(node, values)
             else:
-                return pytree.tree_map_only(Node, lambda n: values.get(n), node.args[0])
+                return pytree.tree_map_only(Node, lambda n: self._value(n, values), node.args[0])
             for dead in last_use.get(node, ()):
                 values.pop(dead, None)
+                self.constants.forget(dead)
         return None
 
     def _weights(self, program: ExportedProgram) -> dict[Node, Weight]:
@@ -93,25 +87,58 @@ class Interpreter:
         channels = isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
         return fixed(value.shape) if channels else _none_like(node)
 
-    def _call(self, node: Node, values: dict[Node, object]) -> object:
-        args, kwargs = pytree.tree_map_only(Node, lambda n: values[n], (node.args, node.kwargs))
+    def _value(self, node: Node, values: Mapping[Node, object]) -> object:
+        return self.constants.ids(node, self.space) if node in self.constants else values[node]
+
+    def _call(self, node: Node, values: Mapping[Node, object]) -> object:
+        given = {source: self._value(source, values) for source in node.all_input_nodes}
+        args, kwargs = pytree.tree_map_only(Node, given.__getitem__, (node.args, node.kwargs))
         if node.target is operator.getitem:
             if isinstance(args[0], Computed):
-                return _computed(node, "getitem", args, kwargs)
+                return self._computed(node, args, kwargs, finite=True)
             return args[0][args[1]] if isinstance(args[0], (tuple, list)) else args[0]
-        bodies = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, GraphModule)]
-        if bodies:
-            return self._call_bodies(bodies, args)
-        name = op_name(node)
-        rule = self.rules.get(name)
-        if rule is None and torch.Tag.pointwise in getattr(node.target, "tags", ()):
-            rule = self.rules["pointwise"]
-        channels, weights = _kinds(args, kwargs)
+        if any(isinstance(value, GraphModule) for value in given.values()):
+            return self._call_bodies(node, given)
+        if not self.training and is_random(node):
+            return self._random(node, args, kwargs)
+        args, kwargs = in_order(node.target, args, kwargs)
+        rule = self._rule(node)
+        channels = any(_carries(value) for source, value in given.items() if source not in self.constants)
+        weights = any(_is_weight(value) for value in given.values())
+        if weights and writes(node.target) and _is_weight(args[0]) and makes_view(next(iter(node.args), None)):
+            self._freeze_written(args[0])
         if weights and not channels and not _is_layer(rule, args):
-            return _computed(node, name, args, kwargs)
+            return self._computed(node, args, kwargs, finite=self._finite(node, given))
         if rule is None:
-            return self._unknown(name, node, args, kwargs)
-        return self._apply(rule, args, kwargs) if channels or weights else _none_like(node)
+            return self._unknown(node, args, kwargs)
+        if not weights and not any(_carries(value) for value in given.values()):
+            return _none_like(node)
+        return self._by_rule(rule, node, args, kwargs, finite=self._finite(node, given))
+
+    def _rule(self, node: Node) -> Rule | None:
+        pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+        return self.rules.get(op_name(node), self.rules["pointwise"] if pointwise else None)
+
+    def _finite(self, node: Node, given: Mapping[Node, object]) -> bool:
+        """Follow zeros through one op; tell whether it is finite where what can be cut is zero."""
+        carrying = {
+            n for n, value in given.items() if n not in self.constants and (_carries(value) or _is_weight(value))
+        }
+        return self.zeros.note(node, op_name(node), carrying, pointwise=self._rule(node) is self.rules["pointwise"])
+
+    def _by_rule(self, rule: Rule, node: Node, args: Any, kwargs: Any, *, finite: bool) -> object:
+        """Run a rule; an op that it does not follow, or that it gives another shape than torch, is an unknown one."""
+        if not finite:
+            self._freeze_all((args, kwargs), f"would not be finite behind {op_name(node)} if it were removed")
+        try:
+            result = self._apply(rule, args, kwargs)
+        except _NOT_FOLLOWED:
+            return self._unknown(node, args, kwargs)
+        if not fits(result, node.meta.get("val")):
+            return self._unknown(node, args, kwargs)
+        if writes(node.target):
+            self._written(args[0], result)
+        return result
 
     def _apply(self, rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         kept = args[rule.first :] if isinstance(rule, LayerRule) else ()
@@ -123,192 +150,107 @@ class Interpreter:
     def _in_ids(self, values: Any) -> Any:
         return pytree.tree_map_only((Weight, Computed), self.ids_of, values)
 
-    def _call_bodies(self, bodies: list[GraphModule], args: tuple[Any, ...]) -> object:
-        """Walk the graph that a block (no_grad, autocast, checkpointing) wraps; of a condition both ways, tied."""
-        node = self.node
-        operands = [leaf for leaf in _after(args, bodies[-1]) if not isinstance(leaf, GraphModule)]
-        results: list[object] = []
-        for body in bodies:
-            inputs = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
-            given = operands[len(operands) - len(inputs) :]
-            results.append(self._walk(body, dict(zip(inputs, given, strict=True))))
-        self.node = node
-        for other in results[1:]:
-            for left, right in zip(pytree.tree_leaves(results[0]), pytree.tree_leaves(other), strict=True):
-                self.space.unite(self.ids_of(left), self.ids_of(right))
-        return results[0]
+    def _written(self, target: object, result: object) -> None:
+        """Freeze what is written in place where no channel was: other views of that place know nothing of it."""
+        if not isinstance(target, Tensor) or not isinstance(result, Tensor) or target.shape != result.shape:
+            return
+        before, after = shrunk(target, result)
+        self.space.freeze(after[(before == NONE) & (after != NONE)], "is written into a tensor made by size")
 
-    def _unknown(self, name: str, node: Node, args: Any, kwargs: Any) -> object:
-        if not any(_kinds(args, kwargs)):
+    def _freeze_written(self, view: object) -> None:
+        """Freeze a weight that is written through a view: what it was computed of is not told."""
+        reason = "is written in place by the network's code"
+        for part in self.derivation.of(view).parts:
+            self.space.freeze(part.ids, reason)
+        self._freeze_all(view, reason)
+
+    def _random(self, node: Node, args: Any, kwargs: Any) -> object:
+        for leaf in pytree.tree_leaves((args, kwargs)):
+            if isinstance(leaf, (Tensor, Weight, Computed)):
+                self.space.freeze_drawn(self.ids_of(leaf))
+        return pytree.tree_map_only(Tensor, lambda v: drawn(sizes(v)), node.meta.get("val"))
+
+    def _unknown(self, node: Node, args: Any, kwargs: Any) -> object:
+        leaves = pytree.tree_leaves((args, kwargs))
+        if not any(_carries(leaf) or _is_weight(leaf) for leaf in leaves):
             return _none_like(node)
         if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(node.meta.get("val"))):
             return None  # an assertion makes nothing
-        for leaf in pytree.tree_leaves((args, kwargs)):
+        self._freeze_all(leaves, f"used by {op_name(node)}, which the analysis does not know")
+        return pytree.tree_map_only(Tensor, lambda v: fixed(sizes(v)), node.meta.get("val"))
+
+    def _freeze_all(self, values: object, reason: str) -> None:
+        for leaf in pytree.tree_leaves(values):
             if isinstance(leaf, (Tensor, Weight, Computed)):
-                self.space.freeze(self.ids_of(leaf), f"used by {name}, which the analysis does not know")
-        return pytree.tree_map_only(Tensor, lambda v: fixed(v.shape), node.meta.get("val"))
+                self.space.freeze(self.ids_of(leaf), reason)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the current op's (first) output."""
-        assert self.node is not None
-        value = self.node.meta["val"]
-        return tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
+    def _call_bodies(self, node: Node, given: Mapping[Node, object]) -> object:
+        """Walk the graph that a block (no_grad, autocast, checkpointing) wraps; of a condition both ways, tied."""
+        leaves = pytree.tree_leaves((node.args, node.kwargs))
+        places = [i for i, n in enumerate(leaves) if isinstance(n, Node) and isinstance(given[n], GraphModule)]
+        operands = leaves[places[-1] + 1 :]
+        if _RUN_ONCE.fullmatch(op_name(node)) is None:
+            return self._unknown(node, tuple(given.values()), {})
+        results: list[object] = []
+        for body in (cast(GraphModule, given[leaves[place]]) for place in places):
+            inner = [one for one in body.graph.nodes if one.op == "placeholder"]
+            pairs = list(zip(inner, operands[len(operands) - len(inner) :], strict=True))
+            sources = {to: source for to, source in pairs if isinstance(source, Node)}
+            self.constants.lend(sources)
+            self.zeros.enter(sources)
+            inputs = {to: given[source] if isinstance(source, Node) else source for to, source in pairs}
+            results.append(self._walk(body, inputs))
+            self.zeros.leave(node, sources, body)
+        self.node = node
+        for other in results[1:]:
+            for left, right in zip(pytree.tree_leaves(results[0]), pytree.tree_leaves(other), strict=True):
+                if isinstance(left, Tensor) or _is_weight(left):
+                    self.space.unite(self.ids_of(left), self.ids_of(right))
+        return results[0]
 
-    def like_output(self, ids: Tensor) -> object:
-        """Return `ids` once for each output of the current op: values and their indices belong to the same channels."""
-        assert self.node is not None
-        value = self.node.meta["val"]
-        return tuple(ids for _ in value) if isinstance(value, (tuple, list)) else ids
+    def _computed(self, node: Node, args: Any, kwargs: Any, *, finite: bool) -> Computed | None:
+        """Put off what an op of weights alone means till its use."""
+        tensors = [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]
+        if not tensors:
+            return None  # an assertion makes nothing
+        name = "getitem" if node.target is operator.getitem else op_name(node)
+        return Computed(node, name, tuple(args), dict(kwargs), sizes(tensors[0]), finite)
 
-    @property
-    def layer(self) -> str:
-        """Name of the module that the current op belongs to, as the user's code calls it."""
-        assert self.node is not None
-        stack = list((self.node.meta.get("nn_module_stack") or {}).values())
-        return str(stack[-1][0]) if stack else self.node.name
-
-    def ids_of(self, value: object) -> Tensor:
-        """Return the id tensor of an operand; a weight used as data gets an id per element."""
-        if isinstance(value, Tensor):
-            return value
-        if isinstance(value, Computed):
-            return cast(Tensor, self._data_of(value))
-        if not isinstance(value, Weight):
-            raise PruneError(f"The analysis met {type(value).__name__} where a tensor was due, in {self.node}.")
-        if value.name not in self.data:
-            small = int(np.prod(value.shape)) <= MAX_DATA_ELEMENTS
-            self.data[value.name] = self.space.fresh(value.shape) if small else fixed(value.shape)
-        return self.data[value.name]
+    def computed_ids(self, value: Computed) -> Tensor:
+        """Return the ids of a tensor computed of weights, which is used as data."""
+        return cast(Tensor, self._data_of(value))
 
     def _data_of(self, value: Computed) -> object:
         """Run the rule that was put off while only weights were met."""
         if value.node not in self._as_data:
             node, self.node = self.node, value.node
-            rule = self.rules.get(value.op)
+            rule = self._rule(value.node)
             if value.op == "getitem":
                 found = cast(Any, self._data_of(value.args[0]))[value.args[1]]
-            elif rule is None and torch.Tag.pointwise in getattr(value.node.target, "tags", ()):
-                found = self._apply(self.rules["pointwise"], value.args, value.kwargs)
             elif rule is None:
-                found = self._unknown(value.op, value.node, value.args, value.kwargs)
+                found = self._unknown(value.node, value.args, value.kwargs)
             else:
-                found = self._apply(rule, value.args, value.kwargs)
+                found = self._by_rule(rule, value.node, value.args, value.kwargs, finite=value.finite)
             self._as_data[value.node], self.node = found, node
         return self._as_data[value.node]
 
-    def _computed_slot(self, weight: Computed, dim: int, role: str, ids: Tensor) -> Tensor:
-        if self.derivation is None:
-            self.derivation = Derivation(self.space)
-        found = self.derivation.of(weight)
-        along = [part for part in found.parts if varies(part.ids, dim)]
-        if not along:
-            self.space.freeze(ids, found.stuck)
-        for part in along:
-            if any(varies(part.ids, d) for d in range(part.ids.dim()) if d != dim):
-                self.space.freeze(part.ids, found.stuck)
-                self.space.freeze(ids, found.stuck)
-                continue
-            self.space.unite(without_repeats(part.ids, keep=dim).reshape(-1), ids)
-            if not part.vanishes:
-                self.space.freeze(ids, "feeds a layer whose computed weight is not zero where its parameters are")
-            for source in sorted(part.sources):
-                self._source_slot(source, role)
-        for source in sorted(self.derivation.followers):
-            self._source_slot(source, "norm")
-        return ids
 
-    def _source_slot(self, source: Source, role: str) -> None:
-        assert self.derivation is not None
-        name, dim = source
-        shape, ids = self.derivation.shapes[name], self.derivation.sources[source]
-        self.slot(Weight(name, shape), dim, "norm" if math.prod(shape) == len(ids) else role, ids)
-
-    def slot(self, weight: Weight | Computed, dim: int, role: str, ids: Tensor) -> Tensor:
-        """Record that `dim` of `weight` runs along `ids`, tie it to earlier uses, return the ids to go on with."""
-        ids = ids.reshape(-1)
-        if isinstance(weight, Computed):
-            return self._computed_slot(weight, dim, role, ids)
-        known = self.slots.get((weight.name, dim))
-        if known is None:
-            self.slots[weight.name, dim] = RawSlot(weight.name, dim, role, ids)
-            return ids
-        self.space.unite(known.ids, ids)
-        return known.ids
-
-    def assume(self, ids: Tensor) -> None:
-        """Record that the current op relies on sizes that the user's code must compute, not write as constants."""
-        assert self.node is not None
-        self.assumptions.setdefault(f"{self.layer}: {op_name(self.node)}", []).append(without_repeats(ids).reshape(-1))
-
-    def channels(self, ids: Tensor, dim: int) -> Tensor:
-        """Return one id per position of `dim`, tying all ids that stand at that position."""
-        dim %= ids.dim()
-        core = without_repeats(ids.movedim(dim, 0), keep=0)
-        rows = core.reshape(core.shape[0], -1)
-        if rows.shape[1] == 1:
-            return rows[:, 0]
-        top = rows.max(dim=1, keepdim=True).values
-        self.space.unite(top.expand_as(rows), rows)
-        mixed = (rows == NONE) & (top != NONE)
-        if bool(mixed.any()):
-            self.space.freeze(top[mixed.any(dim=1)], "shares a channel with values made by size")
-        return top[:, 0]
-
-    def resolved(self, ids: Tensor) -> Tensor:
-        """Return `ids` with what is tied by now written alike, so that a tied dimension no longer varies."""
-        if sum(varies(ids, dim) for dim in range(ids.dim())) < 2:
-            return ids
-        labels = torch.from_numpy(self.space.labels()).to(torch.int32)
-        core = without_repeats(ids)
-        return compress(compress(labels[core.long()]).expand(ids.shape))
-
-    def settle(self, ids: Tensor, spatial: int) -> Tensor:
-        """Tie ids over the last `spatial` dimensions and return them with length 1 there."""
-        lead = ids.shape[: ids.dim() - spatial]
-        core = ids
-        for dim in range(ids.dim() - spatial, ids.dim()):
-            if not varies(core, dim):
-                core = core.narrow(dim, 0, 1)
-        flat = core.reshape(*lead, -1)
-        top = flat.max(dim=-1, keepdim=True).values if flat.shape[-1] > 1 else flat
-        self.space.unite(top.expand_as(flat), flat)
-        return compress(top.reshape(*lead, *([1] * spatial)))
+def _carries(value: object) -> bool:
+    """Tell whether ids of channels are among some values."""
+    return any(isinstance(leaf, Tensor) and not is_nothing(leaf) for leaf in pytree.tree_leaves(value))
 
 
-def op_name(node: Node) -> str:
-    """Return "conv2d" for aten.conv2d.default, "relu" for aten.relu_.default."""
-    packet = getattr(node.target, "overloadpacket", None)
-    name = str(packet).rpartition(".")[2] if packet is not None else str(node.target)
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
-
-
-def _kinds(args: Any, kwargs: Any) -> tuple[bool, bool]:
-    """Tell whether values of channels are among some arguments, and whether weights are."""
-    leaves = pytree.tree_leaves((args, kwargs))
-    channels = any(isinstance(leaf, Tensor) and not is_nothing(leaf) for leaf in leaves)
-    return channels, any(isinstance(leaf, (Weight, Computed)) for leaf in leaves)
+def _is_weight(value: object) -> bool:
+    """Tell whether weights, or what is computed of them alone, are among some values."""
+    return any(isinstance(leaf, (Weight, Computed)) for leaf in pytree.tree_leaves(value))
 
 
 def _is_layer(rule: Rule | None, args: tuple[Any, ...]) -> bool:
     return isinstance(rule, LayerRule) and (rule.makes or not isinstance(args[0], (Weight, Computed)))
 
 
-def _computed(node: Node, name: str, args: Any, kwargs: Any) -> Computed | None:
-    tensors = [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]
-    if not tensors:
-        return None  # an assertion makes nothing
-    return Computed(node, name, tuple(args), dict(kwargs), tuple(tensors[0].shape))
-
-
-def _after(args: tuple[Any, ...], body: GraphModule) -> list[Any]:
-    """Return what a block's graph is called with: all that follows it."""
-    leaves = pytree.tree_leaves(args)
-    return leaves[1 + next(index for index, leaf in enumerate(leaves) if leaf is body) :]
-
-
 def _none_like(node: Node) -> object:
-    return pytree.tree_map_only(Tensor, lambda v: nothing(v.shape), node.meta.get("val"))
+    return pytree.tree_map_only(Tensor, lambda v: nothing(sizes(v)), node.meta.get("val"))
 
 
 def _last_uses(nodes: list[Node]) -> dict[Node, list[Node]]:

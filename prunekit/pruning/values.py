@@ -47,6 +47,8 @@ class Computed:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     shape: tuple[int, ...]
+    finite: bool = True
+    """Whether the op makes a number of it where the weights are zero."""
 
 
 @dataclass(frozen=True, eq=False)

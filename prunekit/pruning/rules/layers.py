@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunekit.pruning.coupling import layer_of
-from prunekit.pruning.ids import nothing
+from prunekit.pruning.ids import DRAWN, nothing
 from prunekit.pruning.interpreter import Computed, Interpreter, RawCost, Weight
 from prunekit.pruning.rules.elementwise import pointwise
 from prunekit.pruning.rules.space import freeze_along
@@ -94,7 +94,7 @@ def _grouped_transposed(
 
 
 def _freeze_partly_nothing(ctx: Interpreter, in_GI: Tensor, out_GO: Tensor) -> None:
-    stuck = (in_GI <= 1).any(dim=1)
+    stuck = (in_GI <= DRAWN).any(dim=1)
     if bool(stuck.any()):
         reason = "its group of a grouped convolution reads channels that cannot be cut"
         ctx.space.freeze(in_GI[stuck], reason)
@@ -103,7 +103,7 @@ def _freeze_partly_nothing(ctx: Interpreter, in_GI: Tensor, out_GO: Tensor) -> N
 
 def _same_positions(ctx: Interpreter, in_GI: Tensor) -> bool:
     """Tell whether each group already reads the same channels in the same places, as per-class projections do."""
-    if in_GI.shape[1] == 1 or bool((in_GI <= 1).any()):
+    if in_GI.shape[1] == 1 or bool((in_GI <= DRAWN).any()):
         return False
     labels = torch.from_numpy(ctx.space.labels())[in_GI.long()]
     return bool((labels == labels[:1]).all())
@@ -173,6 +173,7 @@ def group_norm(ctx: Interpreter, x: Tensor, groups: int, *rest: object) -> Tenso
             ctx.space.freeze(ids, "is scaled by a computed value")
     ids_GI = ids.reshape(groups, -1)
     ctx.space.unite(ids_GI[:, :1].expand_as(ids_GI), ids_GI)
+    _freeze_partly_nothing(ctx, ids_GI, ids_GI)
     assert ctx.node is not None
     ctx.grouped[ctx.layer, ctx.node.name] = RawGroups(ctx.layer, groups, ids)
     return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(x.shape)
@@ -183,4 +184,7 @@ def prelu(ctx: Interpreter, x: Tensor, weight: object) -> Tensor:
     if isinstance(weight, (Weight, Computed)) and weight.shape[0] > 1:
         ids = ctx.slot(weight, 0, "norm", ctx.channels(x, 1))
         return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(x.shape)
+    if isinstance(weight, Tensor):
+        ctx.space.freeze(weight, "is a slope that is computed on the way")
+        ctx.space.freeze(x, "is scaled by slopes that are computed on the way")
     return x

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from prunekit.pruning.ids import NONE, compress, nothing, reshaped, varies, view_blocks
-from prunekit.pruning.interpreter import Interpreter, Rule, Weight
+from prunekit.pruning.interpreter import Interpreter, Weight
+
+MIXED = "is rearranged in a way that mixes channels and places"
+_COMPUTED = "is repeated a computed number of times"
 
 
 def moved(ctx: Interpreter, *args: object, **kwargs: object) -> object:
@@ -34,66 +37,63 @@ def passed(ctx: Interpreter, x: object, *_: object, **__: object) -> Tensor:
     return ctx.ids_of(x)
 
 
-def picked(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
-    """select, slice, narrow, unbind: a part of a dimension; of a channel dimension, by positions that do not follow."""
-    dim = kwargs.get("dim", args[0] if args else 0)
-    ids = _stays_along(ctx, ctx.ids_of(x), [dim], whole=True)
-    return moved(ctx, ids, *args, **kwargs)
-
-
-def reordered(index: int) -> Rule:
-    """Make a rule for ops that shift or flip the dimensions given as argument `index`."""
-
-    def rule(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
-        dims = kwargs.get("dims", args[index] if len(args) > index else list(range(ctx.ids_of(x).dim())))
-        ids = _stays_along(ctx, ctx.ids_of(x), [dims] if isinstance(dims, int) else dims)
-        return moved(ctx, ids, *args, **kwargs)
-
-    return rule
-
-
-def _stays_along(ctx: Interpreter, ids: Tensor, dims: Sequence[int], *, whole: bool = False) -> Tensor:
-    """Freeze `ids` if an op picks or moves channels by position; `whole` allows an op that returns all of them."""
-    ids = ctx.resolved(ids)
-    if any(varies(ids, d % ids.dim()) for d in dims) and not (whole and tuple(ids.shape) == ctx.shape):
-        ctx.space.freeze(ids, "is picked or moved by a position written in the network's code")
-    return ids
-
-
-def looked_up(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> object:
-    """index_select, gather, index: places picked by computed positions."""
+def repeated(ctx: Interpreter, x: object, repeats: object, dim: int | None = None, **kwargs: object) -> object:
+    """repeat_interleave: as often at every place, or a computed number of times."""
+    if not isinstance(repeats, (Tensor, Weight)):
+        return moved(ctx, x, repeats, dim, **kwargs)
     ids = ctx.resolved(ctx.ids_of(x))
-    first: Any = args[0]
-    dims = [first] if isinstance(first, int) else [d for d, index in enumerate(first) if index is not None]
-    if any(varies(ids, d % ids.dim()) for d in dims):
-        ctx.space.freeze(ids, "is picked by computed positions")
+    ctx.space.freeze(ctx.ids_of(repeats), _COMPUTED)
+    if dim is None or varies(ids, dim % ids.dim()):
+        ctx.space.freeze(ids, _COMPUTED)
         return nothing(ctx.shape)
-    # Positions carry no ids: as zeros they pick the first place, which stands for all places of a constant dimension.
-    return moved(ctx, ids, *_positions(args), **kwargs)
+    return ids.narrow(dim, 0, 1).expand(ctx.shape)
 
 
-def _positions(args: Sequence[Any]) -> list[Any]:
-    return [
-        [None if v is None else torch.zeros(v.shape, dtype=torch.int64) for v in a]
-        if isinstance(a, (list, tuple))
-        else torch.zeros(a.shape, dtype=torch.int64)
-        if isinstance(a, Tensor)
-        else a
-        for a in args
-    ]
+def shuffled(ctx: Interpreter, x: object, factor: int) -> object:
+    """pixel_shuffle: the channels that become the places of one block go together."""
+    ids = ctx.resolved(ctx.ids_of(x))
+    block = factor**2
+    if varies(ids, ids.dim() - 3):
+        ctx.assume(ids)
+        split = ids.unflatten(-3, (-1, block))
+        ctx.space.unite(split.narrow(-3, 0, 1).expand_as(split), split)
+    return moved(ctx, ids, factor)
 
 
-def padded(ctx: Interpreter, x: Tensor, pad: Sequence[int], *_: object, **__: object) -> Tensor:
+def unshuffled(ctx: Interpreter, x: object, factor: int) -> object:
+    """pixel_unshuffle: the places of a block become channels, each of them as often as the block has places."""
+    ids = ctx.resolved(ctx.ids_of(x))
+    if varies(ids, ids.dim() - 1) or varies(ids, ids.dim() - 2):
+        ctx.space.freeze(ids, MIXED)
+    return moved(ctx, ids, factor)
+
+
+def interleaved(ctx: Interpreter, x: object, groups: int) -> object:
+    """channel_shuffle: a view as groups, transposed; the same positions of every group go together."""
+    ids = ctx.resolved(ctx.ids_of(x))
+    if varies(ids, 1) and groups > 1:
+        ctx.assume(ids)
+        ids = _tie_parts(ctx, ids, 1, [groups, ids.shape[1] // groups])
+    return moved(ctx, ids, groups)
+
+
+def padded(ctx: Interpreter, x: object, *args: Any, **kwargs: Any) -> Tensor:
     """Pad: new places hold no channel when padding channels, the channel itself when padding space."""
-    ids = x
+    ids = ctx.ids_of(x)
+    named = ctx.bound(x, *args, **kwargs)
+    pad = named["pad"]
     for step in range(len(pad) // 2):
-        dim = x.dim() - 1 - step
+        dim = ids.dim() - 1 - step
         before, after = int(pad[2 * step]), int(pad[2 * step + 1])
         if not (before or after):
             continue
         # A single channel does not vary; by torch's convention channels are dimension 1 of a batch.
         if varies(ids, dim) or (dim == 1 and ids.shape[dim] == 1):
             ctx.assume(ids)
+            if named.get("mode", "constant") != "constant" or before < 0 or after < 0:
+                ctx.space.freeze(
+                    ids, "is padded or cropped along its channels by a length written in the network's code"
+                )
             ids = _pad_with_nothing(ids, dim, before, after)
         else:
             core = ids.narrow(dim, 0, 1)
@@ -128,14 +128,14 @@ def _split(ctx: Interpreter, ids: Tensor, ins: Sequence[int], parts: Sequence[in
     ids = ctx.resolved(ids)
     varying = [d for d in ins if varies(ids, d)]
     if len(varying) != 1:
-        ctx.space.freeze(ids, "is rearranged in a way that mixes channels and places")
+        ctx.space.freeze(ids, MIXED)
         return ids
     ctx.assume(ids)
     inner = math.prod(ids.shape[d] for d in ins if d > varying[0])
     if not _cuts_through(inner, inner * ids.shape[varying[0]], parts):
         return ids
     if any(ids.shape[d] > 1 for d in ins if d != varying[0]):
-        ctx.space.freeze(ids, "is rearranged in a way that mixes channels and places")
+        ctx.space.freeze(ids, MIXED)
         return ids
     return _tie_parts(ctx, ids, varying[0], [part for part in parts if part > 1])
 
@@ -155,21 +155,3 @@ def _tie_parts(ctx: Interpreter, ids: Tensor, dim: int, parts: Sequence[int]) ->
         ctx.space.unite(first, split)
         split = first
     return split.reshape(ids.shape)
-
-
-def parted(ctx: Interpreter, x: object, sizes: object, dim: int = 0) -> object:
-    """chunk, split, split_with_sizes: equal parts keep the same positions, unequal ones stay whole."""
-    ids = ctx.ids_of(x)
-    dim %= ids.dim()
-    if not varies(ids, dim):
-        return moved(ctx, ids, sizes, dim)
-    assert ctx.node is not None
-    lengths = [value.shape[dim] for value in ctx.node.meta["val"]]
-    if len(set(lengths)) > 1:
-        ctx.space.freeze(ids, "is split into unequal parts by sizes written in the network's code")
-        return moved(ctx, ids, sizes, dim)
-    ctx.assume(ids)
-    parts = [ids.narrow(dim, k * lengths[0], lengths[0]) for k in range(len(lengths))]
-    for part in parts[1:]:
-        ctx.space.unite(parts[0], part)
-    return tuple(compress(part) for part in parts)

@@ -6,13 +6,17 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from prunekit.pruning.ids import is_nothing, nothing, varies
 from prunekit.pruning.interpreter import Computed, Interpreter, RawCost, Weight
 from prunekit.pruning.rules.elementwise import pointwise
+from prunekit.pruning.rules.space import tied_along
 
 _ROWS, _INNER, _COLUMNS = "m", "k", "n"
 _BATCH = "abcdefgh"
+_NOT_ZERO = "is summed over in a product, where a removed channel would not be zero"
 
 
 def product(ctx: Interpreter, a: object, b: object) -> Tensor:
@@ -64,6 +68,8 @@ def contraction(ctx: Interpreter, operands: Sequence[Tensor], inputs: Sequence[s
             if letter in along:
                 ctx.space.unite(along[letter], found)
             along[letter] = torch.maximum(along[letter], found) if letter in along else found
+    _freeze_spread(ctx, operands, inputs, along)
+    _freeze_sums(ctx, inputs, output, along)
     _charge(ctx, operands, inputs, along)
     widest = max((letter for letter in output if letter in along), key=lambda a: len(along[a]), default="")
     for letter in output:
@@ -74,6 +80,27 @@ def contraction(ctx: Interpreter, operands: Sequence[Tensor], inputs: Sequence[s
     shape = [1] * len(output)
     shape[output.index(widest)] = -1
     return along[widest].reshape(shape).expand(ctx.shape)
+
+
+def _freeze_spread(
+    ctx: Interpreter, operands: Sequence[Tensor], inputs: Sequence[str], along: dict[str, Tensor]
+) -> None:
+    """Freeze an axis whose channels meet values that are there for any number of channels: drawn, or one repeated."""
+    for ids, letters in zip(operands, inputs, strict=True):
+        for dim, letter in enumerate(letters):
+            spread = letter in along and ids.shape[dim] > 1 and not varies(ids, dim)
+            if spread and not is_nothing(ids) and not ctx.space.is_constant(ids):
+                ctx.space.unite(ids.flatten()[:1].expand_as(along[letter]), along[letter])
+
+
+def _freeze_sums(ctx: Interpreter, inputs: Sequence[str], output: str, along: dict[str, Tensor]) -> None:
+    """Freeze an axis that is summed over where no factor is zero at a masked channel."""
+    assert ctx.node is not None
+    nodes = [leaf for leaf in pytree.tree_leaves(ctx.node.args) if isinstance(leaf, Node)][-len(inputs) :]
+    for letter, ids in along.items():
+        factors = [node for node, letters in zip(nodes, inputs, strict=True) if letter in letters]
+        if letter not in output and not any(ctx.zeros.kept(node) for node in factors if node not in ctx.constants):
+            ctx.space.freeze(ids, _NOT_ZERO)
 
 
 def _varying(ids: Tensor) -> list[int]:
@@ -114,15 +141,22 @@ def _charge(ctx: Interpreter, operands: Sequence[Tensor], inputs: Sequence[str],
     ctx.costs.append(RawCost(ctx.layer, places, tuple(along.values())))
 
 
-def attention(ctx: Interpreter, q: Tensor, k: Tensor, v: Tensor, *_: object, **kwargs: object) -> Tensor:
+def attention(ctx: Interpreter, *args: object, **kwargs: object) -> Tensor:
     """scaled_dot_product_attention: query and key positions go together; the built-in scale forbids cutting them."""
-    q, k, v = ctx.resolved(q), ctx.resolved(k), ctx.resolved(v)
+    named = ctx.bound(*args, **kwargs)
+    q, k, v = (ctx.resolved(ctx.ids_of(named[name])) for name in ("query", "key", "value"))
+    if named["attn_mask"] is not None:
+        ctx.space.freeze(ctx.ids_of(named["attn_mask"]), "is added to the scores of an attention product")
     for ids in (q, k, v):
         if any(varies(ids, dim) for dim in range(ids.dim() - 1)):
             ctx.space.freeze(ids, "runs along an attention's heads or positions")
     ids_q, ids_k, ids_v = ctx.channels(q, -1), ctx.channels(k, -1), ctx.channels(v, -1)
     ctx.space.unite(ids_q, ids_k)
-    if kwargs.get("scale") is None:
+    assert ctx.node is not None
+    if not any(isinstance(node, Node) and ctx.zeros.kept(node) for node in ctx.node.args[:2]):
+        ctx.space.freeze(ids_q, _NOT_ZERO)
+        ctx.space.freeze(ids_k, _NOT_ZERO)
+    if named["scale"] is None:
         ctx.space.freeze(ids_q, "sets the scale of an attention product")
         ctx.space.freeze(ids_k, "sets the scale of an attention product")
     pairs = int(np.prod(q.shape[:-1])) * k.shape[-2]
@@ -130,8 +164,9 @@ def attention(ctx: Interpreter, q: Tensor, k: Tensor, v: Tensor, *_: object, **k
     return ids_v.expand(ctx.shape)
 
 
-def embedding(ctx: Interpreter, weight: object, *_: object, **__: object) -> Tensor:
+def embedding(ctx: Interpreter, weight: object, indices: object, *_: object, **__: object) -> Tensor:
     """Look-up of learnt vectors: the last axis makes channels."""
+    ctx.space.freeze(ctx.ids_of(indices), "is used as positions")
     if not isinstance(weight, (Weight, Computed)):
         ctx.space.freeze(cast(Tensor, weight), "is looked up by positions")
         return nothing(ctx.shape)
@@ -142,4 +177,5 @@ def sampled(ctx: Interpreter, x: object, grid: object, *_: object, **__: object)
     """grid_sample: values move over places, a channel stays one; the two coordinates cannot be cut."""
     ctx.space.freeze(ctx.ids_of(grid), "holds the coordinates of grid_sample")
     ids = ctx.ids_of(x)
+    ids = tied_along(ctx, ids, range(2, ids.dim()), "is resampled together with other channels")
     return ctx.settle(ids, ids.dim() - 2).expand(ctx.shape)
