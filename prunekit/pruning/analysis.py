@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
@@ -32,7 +34,7 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
         PruneError: torch.export cannot trace the network; the message holds its reason. Or a layer keeps a weight that
             is the result of a computation, as the old torch.nn.utils.weight_norm does.
     """
-    _check_leaves(module)
+    _check_copyable(module)
     walk = Interpreter(RULES, _first_names(module))
     walk.run(_export(module, example_inputs, training=False))
     unseen = _unseen(walk, module)
@@ -49,16 +51,17 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
         return _coupling(walk, module, unseen)
 
 
-def _check_leaves(module: nn.Module) -> None:
+def _check_copyable(module: nn.Module) -> None:
     for owner, layer in module.named_modules():
-        for name, value in vars(layer).items():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                raise PruneError(
-                    f"Layer {owner or type(module).__name__} keeps {name}, the result of a computation, so the network "
-                    "cannot be copied. If it comes from torch.nn.utils.weight_norm or spectral_norm, remove it with "
-                    "torch.nn.utils.remove_weight_norm (remove_spectral_norm), or use "
-                    "torch.nn.utils.parametrizations.weight_norm (spectral_norm) instead."
-                )
+        hooked = [h.name for h in layer._forward_pre_hooks.values() if isinstance(h, (WeightNorm, SpectralNorm))]
+        kept = [name for name, value in vars(layer).items() if isinstance(value, Tensor) and not value.is_leaf]
+        if hooked or kept:
+            raise PruneError(
+                f"Layer {owner or type(module).__name__} keeps {(hooked + kept)[0]}, the result of a computation, so the "
+                "network cannot be copied. If it comes from torch.nn.utils.weight_norm or spectral_norm, remove it with "
+                "torch.nn.utils.remove_weight_norm (remove_spectral_norm), or use "
+                "torch.nn.utils.parametrizations.weight_norm (spectral_norm) instead."
+            )
 
 
 def _walk_training(walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[str, ...]:

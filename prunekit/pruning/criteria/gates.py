@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot, layer_of
-from prunekit.pruning.criteria.members import is_inside, tensor_of, unit_index, weight_users
+from prunekit.pruning.criteria.members import is_inside, is_weight, tensor_of, unit_index, weight_users
 from prunekit.pruning.statistics import at_places
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _taps(group: Group, coupling: Coupling, network: nn.Module) -> list[_Tap]:
             for slot in group.slots
             if slot.role == role
             and not is_inside(slot, coupling)
-            and slot.parameter.endswith("weight")
+            and is_weight(slot)
             and tensor_of(network, slot.parameter) in users
         ]
         if found:

@@ -98,9 +98,12 @@ def weight_users(network: nn.Module) -> dict[Tensor, tuple[str, ...]]:
     """
     users: dict[Tensor, tuple[str, ...]] = {}
     for name, module in network.named_modules():
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
-        if weight is not None and isinstance(module, LAYERS):
-            users[weight] = (*users.get(weight, ()), name)
+        if not isinstance(module, LAYERS):
+            continue
+        for key, weight in module.named_parameters():
+            # A parametrised weight stands for all parameters it is computed of that have its dimensions.
+            if (key == "weight" or key.startswith("parametrizations.weight.")) and weight.dim() >= 2:
+                users[weight] = (*users.get(weight, ()), name)
     return users
 
 
@@ -124,6 +127,11 @@ def gathered(value_C: FloatArray, slot: Slot, group: Group) -> FloatArray:
     total_U = np.zeros(group.width)
     np.add.at(total_U, units[units >= 0], value_C[units >= 0])
     return total_U
+
+
+def is_weight(slot: Slot) -> bool:
+    """Tell whether the slot is of a layer's weight, or of what a parametrised weight is computed of."""
+    return slot.parameter.endswith("weight") or ".parametrizations.weight." in slot.parameter
 
 
 def _weights(slot: Slot, network: nn.Module) -> Iterator[Member]:
