@@ -57,9 +57,9 @@ def _check_copyable(module: nn.Module) -> None:
         kept = [name for name, value in vars(layer).items() if isinstance(value, Tensor) and not value.is_leaf]
         if hooked or kept:
             raise PruneError(
-                f"Layer {owner or type(module).__name__} keeps {(hooked + kept)[0]}, the result of a computation, so the "
-                "network cannot be copied. If it comes from torch.nn.utils.weight_norm or spectral_norm, remove it with "
-                "torch.nn.utils.remove_weight_norm (remove_spectral_norm), or use "
+                f"Layer {owner or type(module).__name__} keeps {(hooked + kept)[0]}, the result of a computation, so "
+                "the network cannot be copied. If it comes from torch.nn.utils.weight_norm or spectral_norm, remove it "
+                "with torch.nn.utils.remove_weight_norm (remove_spectral_norm), or use "
                 "torch.nn.utils.parametrizations.weight_norm (spectral_norm) instead."
             )
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.path import Follower, OtherPathError, Recorder, Step
 from prunekit.pruning.plan import Plan, Slice, make_plan
@@ -121,6 +122,24 @@ class Trial:
             if failure is not None:
                 return failure
         return None
+
+
+def check_path(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -> None:
+    """Check that the network cut by `plan` makes the same calls as the dense one, on shapes alone.
+
+    Raises:
+        PruneError: its code takes another way, or computes with other numbers, at this width.
+    """
+    call: Call = (pytree.tree_map_only(Tensor, lambda value: value.to("meta"), example_inputs), {})
+    skeleton = _skeleton(module).eval()
+    if _error(skeleton, call) is not None:
+        return  # some op knows no shapes: the values tell
+    failure = other_path(pruned(skeleton, plan), call, steps(skeleton, call))
+    if isinstance(failure, OtherPathError):
+        raise PruneError(
+            f"The cut network would not run as the dense one does: {failure}{_place(failure)}. Nothing was changed. "
+            "Prune less, or write the code so that it does not depend on the number of channels."
+        )
 
 
 def steps(module: nn.Module, call: Call) -> list[Step]:

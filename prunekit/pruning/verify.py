@@ -15,6 +15,7 @@ from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.ids import FIXED, NONE, IntArray
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import check_exact, pruned
+from prunekit.pruning.trial import check_path
 
 _LARGER = 32  # px; strides of segmentation networks are at most 32
 
@@ -31,6 +32,7 @@ def verify(module: nn.Module, plan: Plan, coupling: Coupling, example_inputs: tu
     Raises:
         PruneError: the cut network is not exact, or couples its channels differently from the dense one.
     """
+    check_path(module, plan, example_inputs)
     error = check_exact(module, plan, example_inputs)
     larger = _larger(example_inputs)
     if _takes(module, larger):

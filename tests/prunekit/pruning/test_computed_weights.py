@@ -173,5 +173,5 @@ def test_the_power_iteration_of_a_spectral_norm_still_runs_after_a_cut() -> None
 def test_a_weight_that_cannot_be_copied_is_refused_by_its_layer(wrap: Callable[[nn.Module], nn.Module]) -> None:
     network, images = built(lambda: around(wrap(nn.Conv2d(8, 12, 3))))
     network(*images)
-    with pytest.raises(PruneError, match="Layer 1 keeps weight.*remove_weight_norm.*parametrizations"):
+    with pytest.raises(PruneError, match=r"Layer 1 keeps weight.*remove_weight_norm.*parametrizations"):
         analyse(network, images)
