@@ -53,7 +53,8 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
 
 def _check_copyable(module: nn.Module) -> None:
     for owner, layer in module.named_modules():
-        hooked = [h.name for h in layer._forward_pre_hooks.values() if isinstance(h, (WeightNorm, SpectralNorm))]
+        hooks = layer._forward_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]  no public list
+        hooked = [hook.name for hook in hooks if isinstance(hook, (WeightNorm, SpectralNorm))]
         kept = [name for name, value in vars(layer).items() if isinstance(value, Tensor) and not value.is_leaf]
         if hooked or kept:
             raise PruneError(
@@ -141,9 +142,8 @@ def _coupling(walk: Interpreter, module: nn.Module, unseen: tuple[str, ...]) -> 
 def _keeps_groups(module: nn.Module, name: str, groups: int) -> bool:
     """Tell whether a module keeps the number of its groups; otherwise the user's code computes it."""
     layer: Any = module.get_submodule(name)
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_groups == groups
-    return isinstance(layer, GROUPED) and layer.groups == groups
+    kept = getattr(layer, "num_groups" if isinstance(layer, nn.GroupNorm) else "groups", None)
+    return isinstance(layer, GROUPED) and kept == groups
 
 
 def _data_slots(walk: Interpreter) -> None:

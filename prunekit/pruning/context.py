@@ -14,7 +14,9 @@ from torch.fx import Node
 from prunekit.errors import PruneError
 from prunekit.pruning.arguments import bound
 from prunekit.pruning.constants import Constants
+from prunekit.pruning.graph import op_name
 from prunekit.pruning.ids import NONE, IdSpace, compress, fixed, sizes, varies, without_repeats
+from prunekit.pruning.part_rules import PART_RULES
 from prunekit.pruning.parts import Derivation
 from prunekit.pruning.values import Computed, RawCost, RawGroups, RawSlot, Rule, Source, Weight
 from prunekit.pruning.zeros import Zeros
@@ -44,7 +46,7 @@ class Context(ABC):
     node: Node | None = None
 
     def __post_init__(self) -> None:
-        self.derivation = Derivation(self.space)
+        self.derivation = Derivation(self.space, PART_RULES)
 
     @abstractmethod
     def computed_ids(self, value: Computed) -> Tensor:
@@ -168,10 +170,3 @@ class Context(ABC):
         top = flat.max(dim=-1, keepdim=True).values if flat.shape[-1] > 1 else flat
         self.space.unite(top.expand_as(flat), flat)
         return compress(top.reshape(*lead, *([1] * spatial)))
-
-
-def op_name(node: Node) -> str:
-    """Return "conv2d" for aten.conv2d.default, "relu" for aten.relu_.default."""
-    packet = getattr(node.target, "overloadpacket", None)
-    name = str(packet).rpartition(".")[2] if packet is not None else str(node.target)
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name

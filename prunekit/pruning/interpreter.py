@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 
 from prunekit.pruning.arguments import in_order, makes_view, writes
 from prunekit.pruning.constants import is_random
-from prunekit.pruning.context import Context, op_name
-from prunekit.pruning.ids import NONE, drawn, fits, fixed, is_nothing, nothing, shrunk, sizes
+from prunekit.pruning.context import Context
+from prunekit.pruning.graph import carries, computed, is_layer, is_weight, last_uses, none_like, op_name
+from prunekit.pruning.ids import NONE, drawn, fits, fixed, shrunk, sizes
 from prunekit.pruning.values import Computed as Computed
 from prunekit.pruning.values import LayerRule
 from prunekit.pruning.values import RawCost as RawCost
@@ -50,7 +51,7 @@ class Interpreter(Context):
 
     def _walk(self, module: GraphModule, inputs: Mapping[Node, object]) -> object:
         """Interpret one graph, given its inputs; return its outputs."""
-        last_use = _last_uses(list(module.graph.nodes))
+        last_use = last_uses(list(module.graph.nodes))
         values: dict[Node, object] = {}
         for node in module.graph.nodes:
             self.node = node
@@ -58,7 +59,7 @@ class Interpreter(Context):
                 values[node] = inputs[node]
             elif node.op == "get_attr":
                 inner = getattr(module, str(node.target), None)
-                values[node] = inner if isinstance(inner, GraphModule) else _none_like(node)
+                values[node] = inner if isinstance(inner, GraphModule) else none_like(node)
             elif node.op == "call_function":
                 if not self.constants.evaluate(node):
                     values[node] = self._call(node, values)
@@ -84,8 +85,9 @@ class Interpreter(Context):
         value = node.meta.get("val")
         # Every entry of a user's input is fixed along its channels; along space it carries nothing that can be cut.
         # A number belongs to no channel.
-        channels = isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
-        return fixed(value.shape) if channels else _none_like(node)
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0:
+            return fixed(value.shape)
+        return none_like(node)
 
     def _value(self, node: Node, values: Mapping[Node, object]) -> object:
         return self.constants.ids(node, self.space) if node in self.constants else values[node]
@@ -95,7 +97,7 @@ class Interpreter(Context):
         args, kwargs = pytree.tree_map_only(Node, given.__getitem__, (node.args, node.kwargs))
         if node.target is operator.getitem:
             if isinstance(args[0], Computed):
-                return self._computed(node, args, kwargs, finite=True)
+                return computed(node, "getitem", args, kwargs)
             return args[0][args[1]] if isinstance(args[0], (tuple, list)) else args[0]
         if any(isinstance(value, GraphModule) for value in given.values()):
             return self._call_bodies(node, given)
@@ -103,16 +105,16 @@ class Interpreter(Context):
             return self._random(node, args, kwargs)
         args, kwargs = in_order(node.target, args, kwargs)
         rule = self._rule(node)
-        channels = any(_carries(value) for source, value in given.items() if source not in self.constants)
-        weights = any(_is_weight(value) for value in given.values())
-        if weights and writes(node.target) and _is_weight(args[0]) and makes_view(next(iter(node.args), None)):
+        channels = any(carries(value) for source, value in given.items() if source not in self.constants)
+        weights = any(is_weight(value) for value in given.values())
+        if weights and writes(node.target) and is_weight(args[0]) and makes_view(next(iter(node.args), None)):
             self._freeze_written(args[0])
-        if weights and not channels and not _is_layer(rule, args):
-            return self._computed(node, args, kwargs, finite=self._finite(node, given))
+        if weights and not channels and not is_layer(rule, args):
+            return computed(node, op_name(node), args, kwargs, finite=self._finite(node, given))
         if rule is None:
             return self._unknown(node, args, kwargs)
-        if not weights and not any(_carries(value) for value in given.values()):
-            return _none_like(node)
+        if not weights and not any(carries(value) for value in given.values()):
+            return none_like(node)
         return self._by_rule(rule, node, args, kwargs, finite=self._finite(node, given))
 
     def _rule(self, node: Node) -> Rule | None:
@@ -121,9 +123,7 @@ class Interpreter(Context):
 
     def _finite(self, node: Node, given: Mapping[Node, object]) -> bool:
         """Follow zeros through one op; tell whether it is finite where what can be cut is zero."""
-        carrying = {
-            n for n, value in given.items() if n not in self.constants and (_carries(value) or _is_weight(value))
-        }
+        carrying = {n for n, value in given.items() if n not in self.constants and (carries(value) or is_weight(value))}
         return self.zeros.note(node, op_name(node), carrying, pointwise=self._rule(node) is self.rules["pointwise"])
 
     def _by_rule(self, rule: Rule, node: Node, args: Any, kwargs: Any, *, finite: bool) -> object:
@@ -172,8 +172,8 @@ class Interpreter(Context):
 
     def _unknown(self, node: Node, args: Any, kwargs: Any) -> object:
         leaves = pytree.tree_leaves((args, kwargs))
-        if not any(_carries(leaf) or _is_weight(leaf) for leaf in leaves):
-            return _none_like(node)
+        if not any(carries(leaf) or is_weight(leaf) for leaf in leaves):
+            return none_like(node)
         if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(node.meta.get("val"))):
             return None  # an assertion makes nothing
         self._freeze_all(leaves, f"used by {op_name(node)}, which the analysis does not know")
@@ -204,17 +204,9 @@ class Interpreter(Context):
         self.node = node
         for other in results[1:]:
             for left, right in zip(pytree.tree_leaves(results[0]), pytree.tree_leaves(other), strict=True):
-                if isinstance(left, Tensor) or _is_weight(left):
+                if isinstance(left, Tensor) or is_weight(left):
                     self.space.unite(self.ids_of(left), self.ids_of(right))
         return results[0]
-
-    def _computed(self, node: Node, args: Any, kwargs: Any, *, finite: bool) -> Computed | None:
-        """Put off what an op of weights alone means till its use."""
-        tensors = [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]
-        if not tensors:
-            return None  # an assertion makes nothing
-        name = "getitem" if node.target is operator.getitem else op_name(node)
-        return Computed(node, name, tuple(args), dict(kwargs), sizes(tensors[0]), finite)
 
     def computed_ids(self, value: Computed) -> Tensor:
         """Return the ids of a tensor computed of weights, which is used as data."""
@@ -233,33 +225,3 @@ class Interpreter(Context):
                 found = self._by_rule(rule, value.node, value.args, value.kwargs, finite=value.finite)
             self._as_data[value.node], self.node = found, node
         return self._as_data[value.node]
-
-
-def _carries(value: object) -> bool:
-    """Tell whether ids of channels are among some values."""
-    return any(isinstance(leaf, Tensor) and not is_nothing(leaf) for leaf in pytree.tree_leaves(value))
-
-
-def _is_weight(value: object) -> bool:
-    """Tell whether weights, or what is computed of them alone, are among some values."""
-    return any(isinstance(leaf, (Weight, Computed)) for leaf in pytree.tree_leaves(value))
-
-
-def _is_layer(rule: Rule | None, args: tuple[Any, ...]) -> bool:
-    return isinstance(rule, LayerRule) and (rule.makes or not isinstance(args[0], (Weight, Computed)))
-
-
-def _none_like(node: Node) -> object:
-    return pytree.tree_map_only(Tensor, lambda v: nothing(sizes(v)), node.meta.get("val"))
-
-
-def _last_uses(nodes: list[Node]) -> dict[Node, list[Node]]:
-    """Return for each node the values that nobody needs after it."""
-    last: dict[Node, Node] = {}
-    for node in nodes:
-        for needed in node.all_input_nodes:
-            last[needed] = node
-    table: dict[Node, list[Node]] = {}
-    for needed, node in last.items():
-        table.setdefault(node, []).append(needed)
-    return table

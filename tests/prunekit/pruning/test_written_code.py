@@ -63,8 +63,8 @@ class Either(nn.Module):
         self.a, self.b, self.c, self.out = (nn.Conv2d(*io, 1) for io in ((3, 12), (12, 10), (12, 10), (10, 4)))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        return self.out(torch.cond(x.sum() > 0, lambda y: self.b(y).relu(), lambda y: self.c(y), (x,)))
+        positive, x = x.sum() > 0, self.a(x)
+        return self.out(torch.cond(positive, lambda y: self.b(y).relu(), lambda y: self.c(y), (x,)))
 
 
 class Queries(nn.Module):
@@ -126,7 +126,7 @@ FROZEN: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "written groups of a norm": (
         lambda: Middle(lambda x: F.group_norm(x, 4), 16),
-        "its number of groups is written .* at",
+        "number of groups is written .* at",
     ),
     "a path": (
         lambda: Middle(lambda x: x.relu() if x.shape[1] > 11 else x.sigmoid()),
