@@ -15,6 +15,7 @@ from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot, layer_of
 from prunekit.pruning.ids import DRAWN, IntArray, compress, varies
 from prunekit.pruning.interpreter import Interpreter, Weight
+from prunekit.pruning.recount import Recount
 from prunekit.pruning.rules import RULES
 from prunekit.pruning.surgery import GROUPED
 from prunekit.pruning.trial import Trial
@@ -36,19 +37,28 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
     """
     _check_copyable(module)
     walk = Interpreter(RULES, _first_names(module))
-    walk.run(_export(module, example_inputs, training=False))
+    program = _export(module, example_inputs, training=False)
+    walk.run(program)
     unseen = _unseen(walk, module)
     if unseen:
         unseen = _walk_training(walk, module, example_inputs)
     with torch.no_grad():
-        coupling = _coupling(walk, module, unseen)
-        written = Trial(module, example_inputs, coupling).written_sizes()
-        if not written:
-            return coupling
-        for group in coupling.free:
-            if group.name in written:
-                walk.space.freeze(torch.from_numpy(group.units).to(torch.int32), written[group.name])
-        return _coupling(walk, module, unseen)
+        recount = Recount(walk, program, lambda copy: _export(copy, example_inputs, training=False))
+        return recount.freeze(module, lambda: _running(walk, module, example_inputs, unseen))
+
+
+def _running(
+    walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...], unseen: tuple[str, ...]
+) -> Coupling:
+    """Return the groups, those frozen that make a cut network fail."""
+    coupling = _coupling(walk, module, unseen)
+    written = Trial(module, example_inputs, coupling).written_sizes()
+    if not written:
+        return coupling
+    for group in coupling.free:
+        if group.name in written:
+            walk.space.freeze(torch.from_numpy(group.units).to(torch.int32), written[group.name])
+    return _coupling(walk, module, unseen)
 
 
 def _check_copyable(module: nn.Module) -> None:

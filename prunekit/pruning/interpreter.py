@@ -16,13 +16,14 @@ from prunekit.pruning.arguments import in_order, makes_view, writes
 from prunekit.pruning.constants import is_random
 from prunekit.pruning.context import Context
 from prunekit.pruning.graph import carries, computed, is_layer, is_weight, last_uses, none_like, op_name
-from prunekit.pruning.ids import NONE, drawn, fits, fixed, shrunk, sizes
+from prunekit.pruning.ids import NONE, drawn, fits, fixed, shrunk, sizes, varies, without_repeats
 from prunekit.pruning.values import Computed as Computed
 from prunekit.pruning.values import LayerRule
 from prunekit.pruning.values import RawCost as RawCost
 from prunekit.pruning.values import Rule as Rule
 from prunekit.pruning.values import Weight as Weight
 
+_MAX_TRACED = 1 << 16
 _NOT_FOLLOWED = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError)
 """What a rule raises on arguments that it does not expect."""
 
@@ -34,6 +35,8 @@ _RUN_ONCE = re.compile("cond|wrap.*|tag_activation_checkpoint|hints_wrapper|stri
 class Interpreter(Context):
     """A walk: `run` goes through a graph, and calls the rules."""
 
+    trace: dict[Node, Tensor] = field(default_factory=dict)
+    """Ids of the nodes with channels in the first graph, without repeats."""
     training: bool = False
     """Whether the graph is that of training mode, where random numbers are drawn anew each time anyway."""
     _as_data: dict[Node, object] = field(default_factory=dict)
@@ -63,12 +66,19 @@ class Interpreter(Context):
             elif node.op == "call_function":
                 if not self.constants.evaluate(node):
                     values[node] = self._call(node, values)
+                    self._remember(node, values[node])
             else:
                 return pytree.tree_map_only(Node, lambda n: self._value(n, values), node.args[0])
             for dead in last_use.get(node, ()):
                 values.pop(dead, None)
                 self.constants.forget(dead)
         return None
+
+    def _remember(self, node: Node, value: object) -> None:
+        if isinstance(value, Tensor) and not self.training and any(varies(value, d) for d in range(value.dim())):
+            core = without_repeats(value)
+            if core.numel() <= _MAX_TRACED:
+                self.trace[node] = core.clone()
 
     def _weights(self, program: ExportedProgram) -> dict[Node, Weight]:
         signature = program.graph_signature

@@ -109,6 +109,19 @@ FROZEN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int, str]] = {
         16,
         "padded or cropped along its channels|pooled together",
     ),
+    "a scale of their number": (lambda a, b: b + a * a.shape[1] ** -0.5, 16, "number is used as a value"),
+    "scores by their number": (
+        lambda a, b: b * (scores(a, b) / a.shape[1]).mean((1, 2))[:, None, None, None],
+        16,
+        "number is used as a value",
+    ),
+    "groups of a written width": (
+        lambda a, _: a.unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2),
+        16,
+        "by a size written",
+    ),
+    "parts of a written width": (lambda a, _: torch.cat(a.split(8, 1)[::-1], 1), 16, "by a size written"),
+    "halves at a written place": (lambda a, _: torch.cat([a[:, 8:], a[:, :8]], 1), 16, "by a size written"),
     "written channels": (lambda a, b: in_place(a, lambda x: x[:, 1:9].copy_(b[:, :8])), 16, "by a position"),
 }
 
