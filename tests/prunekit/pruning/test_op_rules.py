@@ -50,6 +50,11 @@ FREE: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int, int]] = {  # what
     "zeros_like": (lambda a, _: torch.maximum(a, torch.zeros_like(a)), 16, 16),
     "zeros_like of twice as many": (lambda a, b: torch.cat([a, torch.zeros_like(a)], 1) + torch.cat([b, b], 1), 32, 16),
     "new_zeros": (lambda a, _: torch.cat([a, a.new_zeros(1, 3, *a.shape[2:])], 1), 19, 16),
+    "padding to another's width": (
+        lambda a, b: torch.cat([a, b], 1) + F.pad(a, (0, 0, 0, 0, 0, b.shape[1])),
+        32,
+        16,
+    ),
     "topk over space": (lambda a, _: a * a.flatten(2).topk(4, -1)[0].mean(-1)[..., None, None], 16, 16),
     "dropout that is off": (lambda a, _: F.feature_alpha_dropout(a, 0.5, False), 16, 16),
     "a map over places": (lambda a, _: a * torch.arange(a.shape[3]).expand_as(a), 16, 16),
