@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from prunekit.pruning.arguments import bound
 from prunekit.pruning.ids import compress, reshaped, varies, without_repeats
 from prunekit.pruning.parts import Derivation, PartRule
 from prunekit.pruning.values import Computed, Part, Parts, Weight
@@ -59,7 +60,7 @@ def _split(walk: Derivation, value: Computed) -> Parts | None:
     lengths = [tuple(one.shape) for one in whole.node.meta["val"]]
     if whole.op == "unbind" or len(set(lengths)) > 1:
         return None
-    dim = int(whole.kwargs.get("dim", whole.args[2] if len(whole.args) > 2 else 0))
+    dim = int(bound(whole.node.target, whole.args, whole.kwargs)["dim"])
     parts = []
     for part in walk.of(whole.args[0]).parts:
         length = int(whole.node.meta["val"][0].shape[dim])
@@ -98,19 +99,21 @@ def _pointwise(walk: Derivation, value: Computed) -> Parts | None:
     return Parts(tuple(replace(part, vanishes=_makes_zero(value, zeros)) for part, zeros in tied))
 
 
-def _summed(walk: Derivation, value: Computed) -> Parts:
+def _summed(walk: Derivation, value: Computed) -> Parts | None:
     """Sum and norm: zeros count for nothing, so that what is reduced can still be cut."""
     return _reduced(walk, value, lambda part: part.vanishes)
 
 
-def _averaged(walk: Derivation, value: Computed) -> Parts:
+def _averaged(walk: Derivation, value: Computed) -> Parts | None:
     return _reduced(walk, value, lambda _: False)
 
 
-def _reduced(walk: Derivation, value: Computed, can_lose: Callable[[Part], bool]) -> Parts:
+def _reduced(walk: Derivation, value: Computed, can_lose: Callable[[Part], bool]) -> Parts | None:
     args, ids_shape = value.args, _shape(value.args[0])
-    place = 2 if value.op in ("norm", "linalg_vector_norm") else 1
-    given = value.kwargs.get("dim", args[place] if len(args) > place else None)
+    named = bound(value.node.target, args, value.kwargs)
+    if "other" in named:  # max(a, b)
+        return _pointwise(walk, value)
+    given = named.get("dim")
     dims = [given] if isinstance(given, int) else list(given or range(len(ids_shape)))
     dims = sorted(d % len(ids_shape) for d in dims)
     parts = []

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunekit.pruning.arguments import writes
 from prunekit.pruning.ids import NONE, compress, nothing, reshaped, varies, view_blocks
 from prunekit.pruning.interpreter import Interpreter, Weight
 
@@ -23,6 +24,8 @@ def moved(ctx: Interpreter, *args: object, **kwargs: object) -> object:
         _as_ids(ctx, args),
         {k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout")},
     )
+    if writes(ctx.node.target):  # squeeze_ changes the shape of the very tensor it is given
+        real_args[0] = torch.ops.aten.alias(real_args[0])
     result = ctx.node.target(*real_args, **real_kwargs)  # type: ignore[operator]
     return tuple(compress(r) for r in result) if isinstance(result, (tuple, list)) else compress(result)
 

@@ -114,11 +114,15 @@ FROZEN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int, str]] = {
         16,
         "padded or cropped along its channels|pooled together",
     ),
-    "a scale of their number": (lambda a, b: b + a * a.shape[1] ** -0.5, 16, "number is used as a value"),
+    "a scale of their number": (
+        lambda a, b: b + a * a.shape[1] ** -0.5,
+        16,
+        "number is used as a value|follows its size",
+    ),
     "scores by their number": (
         lambda a, b: b * (scores(a, b) / a.shape[1]).mean((1, 2))[:, None, None, None],
         16,
-        "number is used as a value",
+        "number is used as a value|follows its size",
     ),
     "groups of a written width": (
         lambda a, _: a.unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2),
