@@ -19,6 +19,9 @@ from prunekit.pruning.recount import Recount
 from prunekit.pruning.rules import RULES
 from prunekit.pruning.surgery import GROUPED
 from prunekit.pruning.trial import Trial
+from prunekit.random_state import drawing_from
+
+_SEED = 0
 
 
 def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
@@ -111,7 +114,8 @@ def _export(module: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> to
     module.train(training)
     try:
         # With gradients on: without them torch takes fused inference paths that hide the layers.
-        with warnings.catch_warnings(), torch.enable_grad():
+        # Under one seed, since numbers that Python draws stand in the graph, and graphs are compared.
+        with warnings.catch_warnings(), torch.enable_grad(), drawing_from(_SEED):
             warnings.simplefilter("ignore")  # the exporter warns about its own internals
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
