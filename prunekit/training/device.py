@@ -49,3 +49,10 @@ def cpu_threads(config: TrainConfig) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a person calls the device: "cpu (2 threads)", "cuda (NVIDIA H100 ...)"."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"

@@ -26,7 +26,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.models.soundness import LARGEST, check_weights
 from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
-from prunekit.training.device import autocast, check_precision, cpu_threads, resolve_device
+from prunekit.training.device import autocast, check_precision, cpu_threads, device_name, resolve_device
 from prunekit.training.distillation import distillation_loss
 from prunekit.training.evaluate import evaluate
 from prunekit.training.events import EpochEvent as EpochEvent
@@ -44,6 +44,7 @@ from prunekit.training.seeding import seeded
 from prunekit.training.selection import Place, Selector, make_selector
 from prunekit.training.snapshots import rewind_path, save_rewind
 from prunekit.training.state import Counts, fingerprint, load_state, save_state
+from prunekit.training.tally import Tally
 
 _STEP_DRAWS = 0x57E9  # keeps dropout's draws apart from those of the data and the selection
 
@@ -190,7 +191,7 @@ class _Training:
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         """Train one epoch and evaluate if it is due; return its row."""
-        tally = _Tally()
+        tally = Tally()
         self.segmenter.train()
         with seeded(self.config.seed, _STEP_DRAWS, epoch):
             for step, batch in enumerate(self._batches(epoch)):
@@ -309,7 +310,7 @@ class _Training:
             labels=labels,
         )
 
-    def _step_event(self, place: Place, tally: "_Tally", kept: int, loss: float, rate: float) -> StepEvent:
+    def _step_event(self, place: Place, tally: Tally, kept: int, loss: float, rate: float) -> StepEvent:
         steps_left = (place.epochs - place.epoch) * place.steps - place.step - 1
         evals_left = math.ceil(place.epochs / self.config.eval_every) - place.epoch // self.config.eval_every
         return StepEvent(
@@ -339,46 +340,6 @@ class _Training:
             device=device_name(self.device),
             card=card,
         )
-
-
-class _Tally:
-    """Sums over one epoch."""
-
-    def __init__(self) -> None:
-        self.started_s = time.perf_counter()
-        self.seen = self.kept = self.steps = 0
-        self.loss_sum = self.wall_s = self.lr = 0.0
-
-    def add(self, seen: int, kept: int, loss: float, lr: float) -> None:
-        """Count one step; the clock is read here, so that data, selection and training are all inside."""
-        self.seen += seen
-        self.kept += kept
-        self.steps += 1
-        self.loss_sum += loss * kept
-        self.lr = lr
-        self.wall_s = time.perf_counter() - self.started_s
-
-    @property
-    def images_per_s(self) -> float:
-        """Images drawn a second."""
-        return self.seen / self.wall_s
-
-    def row(self) -> dict[str, Any]:
-        """Return the epoch's part of a metrics row."""
-        return {
-            "loss": self.loss_sum / self.kept,
-            "lr": self.lr,
-            "kept_fraction": self.kept / self.seen,
-            "images_per_s": self.images_per_s,
-            "wall_s": self.wall_s,
-        }
-
-
-def device_name(device: torch.device) -> str:
-    """Return what a person calls the device: "cpu (2 threads)", "cuda (NVIDIA H100 ...)"."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
 
 
 def _layout(config: TrainConfig) -> torch.memory_format:
