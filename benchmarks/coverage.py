@@ -55,7 +55,7 @@ def main() -> None:
     names = [name for name in all_cases() if re.search(args.only, name)]
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.table:
-        _run_all([(name, tool) for name in names for tool in TOOLS], args)
+        _run_all([(name, tool) for name in names for tool in args.tools], args)
     rows = {(name, tool): _read(args.out / _file(name, tool)) for name in names for tool in TOOLS}
     write_table({key: row for key, row in rows.items() if row}, args.to)
 
@@ -69,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit-s", type=float, default=60, help="time limit of a process, start included")
     parser.add_argument("--limit-gib", type=float, default=8, help="memory limit of a process")
     parser.add_argument("--table", action="store_true", help="only write the table")
+    parser.add_argument("--tools", nargs="*", choices=TOOLS, default=TOOLS, help="run these only")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
     return parser.parse_args()
