@@ -97,7 +97,7 @@ def _commands(work: Path) -> dict[str, Command]:
             "prune",
             lambda out: [*prune, "--out", str(out)],
             lambda out: ["prune", "--resume", str(out)],
-            "recipe.toml",
+            "prune.json",
             ("model.safetensors", "pruned/model.safetensors"),
             "model.json",
         ),

@@ -57,7 +57,19 @@ def _refuse_full(out: Path) -> None:
     from prunekit.run import RunDirectory
 
     if out.exists() and not (out.is_dir() and RunDirectory(out).is_empty()):
-        raise OptionError(f"--out {out} is not empty. Name a new folder; nothing is ever overwritten.")
+        raise OptionError(f"--out {out} is not empty. {_way_on(out)}; nothing is ever overwritten.")
+
+
+def _way_on(out: Path) -> str:
+    """Return what to do about a folder that is not empty: go on with a run that was interrupted in it, or another."""
+    from prunekit.run import RunDirectory
+    from prunekit.workflows.prune import is_pruning
+
+    run = RunDirectory(out)
+    if run.model_path.exists() or not (run.recipe_path.exists() or is_pruning(run)):
+        return "Name a new folder"
+    step = "prune" if is_pruning(run) else "train"
+    return f"Go on with the run in it by: prunekit {step} --resume {out}\nOr name a new folder"
 
 
 def recipe_near(model: Path) -> Path | None:

@@ -48,3 +48,21 @@ def test_a_folder_with_work_in_it_is_refused_untouched(tmp_path, name):
             fail(out)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "work"
+
+
+@pytest.mark.parametrize(
+    ("holds", "advice"),
+    [
+        (["recipe.toml"], "prunekit train --resume"),
+        (["prune.json"], "prunekit prune --resume"),
+        (["recipe.toml", "prune.json"], "prunekit prune --resume"),
+        (["recipe.toml", "model.json"], "Name a new folder"),
+        (["holiday.jpg"], "Name a new folder"),
+    ],
+)
+def test_a_run_that_was_interrupted_there_is_what_to_go_on_with(tmp_path, holds, advice):
+    for name in holds:
+        (tmp_path / name).touch()
+    with pytest.raises(OptionError, match=advice) as refusal:
+        fail(tmp_path)
+    assert ("--resume" in str(refusal.value)) == ("--resume" in advice)
