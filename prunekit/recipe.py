@@ -64,6 +64,32 @@ MaskValues = Annotated[
 ]
 
 
+def _triple(value: Any) -> Any:
+    """Read three numbers between commas; anything else stays for pydantic to judge."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _fraction(value: Any) -> Any:
+    """Read "1/255"."""
+    over, slash, under = value.partition("/") if isinstance(value, str) else ("", "", "")
+    try:
+        return float(over) / float(under) if slash else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+# Statistics of ImageNet's training images, RGB in [0, 1], which pretrained encoders were normalised with.
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+_Number = Annotated[float, Field(ge=-1e6, le=1e6)]
+_Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
+Mean = Annotated[tuple[_Number, _Number, _Number], BeforeValidator(_triple)]
+Std = Annotated[tuple[_Positive, _Positive, _Positive], BeforeValidator(_triple)]
+
+MAX_PATTERNS: Final = 100
+Patterns = tuple[Text, ...]
+
+
 class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
@@ -87,6 +113,12 @@ class DataConfig(Section):
     classes_from_run: Text = Field(default="", description="the same of classes; both serve when run and data move")
     height: int = Field(default=128, ge=32, le=MAX_SIDE, description="height the network sees [px]")
     width: int = Field(default=192, ge=32, le=MAX_SIDE, description="width the network sees [px]")
+    channels: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the channels as the network sees them")
+    pixel_scale: Annotated[float, BeforeValidator(_fraction)] = Field(
+        default=1 / 255, ge=1e-6, le=1e6, description="what a pixel of 0 to 255 is multiplied by, before mean and std"
+    )
+    mean: Mean = Field(default=IMAGENET_MEAN, description="mean of the channels, scaled, in the network's order")
+    std: Std = Field(default=IMAGENET_STD, description="their standard deviation")
     crop_height: int = Field(
         default=0, ge=0, le=MAX_SIDE, description="height of a training crop [px]; 0 takes the full height"
     )
@@ -126,6 +158,25 @@ class ModelConfig(Section):
         default="plain", description="the network's own classifier, or class centres adapted to the scene"
     )
     pretrained: bool = Field(default=False, description="ask the library for pretrained encoder weights")
+    weights: Text = Field(
+        default="",
+        description="file of weights to start from, .safetensors or .pth; a run that goes on needs it no more",
+    )
+    weights_part: Text = Field(
+        default="", description="which mapping in that file, such as ema; empty takes the one that fits best"
+    )
+    allow_missing: Patterns = Field(
+        default=(), max_length=MAX_PATTERNS, description="tensors that the file may lack, such as segmentation_head.*"
+    )
+    allow_unexpected: Patterns = Field(
+        default=(), max_length=MAX_PATTERNS, description="tensors of the file that the network may leave out"
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.pretrained and self.weights:
+            raise ValueError("pretrained and weights are two starts; leave one out")
+        return self
 
 
 class TrainConfig(Section):

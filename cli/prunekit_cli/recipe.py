@@ -32,6 +32,8 @@ def _section(name: str, section: "BaseModel") -> str:
 def _assignment(key: str, value: Any) -> str:
     import tomli_w
 
+    if isinstance(value, tuple):  # which tomli_w would write on several lines
+        return f"{key} = {list(value)} "
     return tomli_w.dumps({key: value}).strip() + " "
 
 

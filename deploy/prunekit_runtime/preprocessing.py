@@ -28,14 +28,15 @@ MAX_PIXELS = 1 << 26  # 67 megapixels, 0.8 GB as float32 in three colours
 class Preprocessing:
     """How an RGB uint8 image becomes the network's float32 input: resize, scale, normalise, pad.
 
-    `height` and `width` [px] are what the network sees before padding; both 0 keep each image's own size.
+    `height` and `width` [px] are what the network sees before padding; both 0 keep each image's own size. Images come
+    in RGB; where `channel_order` is "bgr" they are turned round first, and `mean` and `std` are in that order too.
     Padding is zeros after normalisation, at the bottom and the right, to a multiple of `pad_multiple`.
     """
 
     height: int
     width: int
     resize: str = "bilinear"  # half-pixel centres, no antialias
-    channel_order: str = "rgb"
+    channel_order: str = "rgb"  # as the network sees the channels: rgb or bgr
     scale: float = 1.0 / 255.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet, RGB, of pixels scaled to [0, 1]
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -43,16 +44,16 @@ class Preprocessing:
     layout: str = "NCHW"
     dtype: str = "float32"
 
-    _ONLY: ClassVar[Mapping[str, str]] = {
-        "resize": "bilinear",
-        "channel_order": "rgb",
-        "layout": "NCHW",
-        "dtype": "float32",
+    _KNOWN: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "resize": ("bilinear",),
+        "channel_order": ("rgb", "bgr"),
+        "layout": ("NCHW",),
+        "dtype": ("float32",),
     }
 
     def __post_init__(self) -> None:
-        for name, value in self._ONLY.items():
-            _require(getattr(self, name) == value, name, getattr(self, name), f"Only {value!r} is known.")
+        for name, known in self._KNOWN.items():
+            _require(getattr(self, name) in known, name, getattr(self, name), f"Known: {', '.join(known)}.")
         for name in ("height", "width"):
             _require_integer(name, getattr(self, name), low=0)
         _require_integer("pad_multiple", self.pad_multiple, low=1)
@@ -111,7 +112,8 @@ class Preprocessing:
         """
         _check_image(image_HW3)
         self._check_size(*image_HW3.shape[:2])
-        image_3HW = image_HW3.transpose(2, 0, 1).astype(np.float32, order="C")
+        ordered_HW3 = image_HW3[..., ::-1] if self.channel_order == "bgr" else image_HW3
+        image_3HW = ordered_HW3.transpose(2, 0, 1).astype(np.float32, order="C")
         resized_3hw = resize_bilinear(image_3HW, *self.resized_size(*image_HW3.shape[:2]))
         mean_311, std_311 = (np.asarray(values, dtype=np.float32).reshape(3, 1, 1) for values in (self.mean, self.std))
         normalised_3hw = (resized_3hw * np.float32(self.scale) - mean_311) / std_311

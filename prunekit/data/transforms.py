@@ -16,17 +16,19 @@ from prunekit.data.dataset import IGNORE_INDEX, Sample
 from prunekit.recipe import DataConfig
 from prunekit_runtime.preprocessing import Preprocessing
 
-# Statistics of ImageNet's training images, which pretrained encoders were normalised with.
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-
 FOCUS_JITTER: Final = 0.25  # of a crop's side: how far its centre may lie from the focus (sirfp.md 1.3)
 
 
 def contract_of(config: DataConfig, pad_multiple: int = 1) -> Preprocessing:
     """Return the preprocessing contract of a recipe, to be saved with the model."""
     return Preprocessing(
-        height=config.height, width=config.width, mean=IMAGENET_MEAN, std=IMAGENET_STD, pad_multiple=pad_multiple
+        height=config.height,
+        width=config.width,
+        channel_order=config.channels,
+        scale=config.pixel_scale,
+        mean=config.mean,
+        std=config.std,
+        pad_multiple=pad_multiple,
     )
 
 
@@ -40,7 +42,8 @@ class EvalTransform:
         """Turn an RGB uint8 image [3, H, W] into the network's float32 input [3, h, w]."""
         rows, columns = image_3HW.shape[1:]
         height, width = self.contract.resized_size(rows, columns)
-        resized_3hw = resize_image(image_3HW.float(), height, width)
+        ordered_3HW = image_3HW.flip(0) if self.contract.channel_order == "bgr" else image_3HW
+        resized_3hw = resize_image(ordered_3HW.float(), height, width)
         mean_311, std_311 = (torch.tensor(values).view(3, 1, 1) for values in (self.contract.mean, self.contract.std))
         normalised_3hw = (resized_3hw * self.contract.scale - mean_311) / std_311
         padded_height, padded_width = self.contract.network_size(rows, columns)
@@ -60,12 +63,14 @@ class TrainTransform:
         self._looks = v2.Compose(
             [*([jitter] if config.colour > 0 else []), RandomScale(config.scale_min, config.scale_max)]
         )
-        self._crop = v2.RandomCrop(self._size, pad_if_needed=True, fill=_FILL)
+        self._turned = config.channels == "bgr"
+        self._fill = _fill(config)
+        self._crop = v2.RandomCrop(self._size, pad_if_needed=True, fill=self._fill)
         self._finish = v2.Compose(
             [
                 v2.RandomHorizontalFlip(config.flip),
                 v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
-                v2.Normalize(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD)),
+                _normalise(config),
             ]
         )
 
@@ -88,12 +93,19 @@ class TrainTransform:
             # Not torch.manual_seed, which would seed the GPUs too, and fork_rng restores the CPU's state only.
             torch.default_generator.manual_seed(seed)
             image, labels = self._looks(tv_tensors.Image(image_3HW), tv_tensors.Mask(labels_HW))
-            image, labels = self._crop(image, labels) if focus is None else focused(image, labels, self._size, focus)
+            if focus is None:
+                image, labels = self._crop(image, labels)
+            else:
+                image, labels = focused(image, labels, self._size, focus, self._fill)
+            if self._turned:
+                image = tv_tensors.Image(image.flip(0))
             image, labels = self._finish(image, labels)
         return image.as_subclass(Tensor), labels.as_subclass(Tensor)
 
 
-def focused(image: Tensor, labels: Tensor, size_hw: tuple[int, int], focus: tuple[float, float]) -> tuple[Any, Any]:
+def focused(
+    image: Tensor, labels: Tensor, size_hw: tuple[int, int], focus: tuple[float, float], fill: dict[Any, Any]
+) -> tuple[Any, Any]:
     """Crop both to one window of `size_hw` around `focus`, moved by up to a quarter of its sides at random.
 
     A window stays inside the sample where that is large enough, else the sample inside the window.
@@ -109,17 +121,22 @@ def focused(image: Tensor, labels: Tensor, size_hw: tuple[int, int], focus: tupl
     (top, bottom), (left, right) = pads
 
     def window(part: Any) -> Any:
-        padded = v2.functional.pad(part, [left, top, right, bottom], fill=_FILL[type(part)])
+        padded = v2.functional.pad(part, [left, top, right, bottom], fill=fill[type(part)])
         return type(part)(padded[..., corner[0] : corner[0] + size_hw[0], corner[1] : corner[1] + size_hw[1]])
 
     return window(image), window(labels)
 
 
-# Beyond the sample: the mean colour, and labels that do not count.
-_FILL: Final[dict[Any, Any]] = {
-    tv_tensors.Image: [round(255 * value) for value in IMAGENET_MEAN],
-    tv_tensors.Mask: IGNORE_INDEX,
-}
+def _fill(config: DataConfig) -> dict[Any, Any]:
+    """Return what lies beyond a sample: the mean colour in RGB, and labels that do not count."""
+    colour = [min(max(round(value / config.pixel_scale), 0), 255) for value in config.mean]
+    return {tv_tensors.Image: colour[::-1] if config.channels == "bgr" else colour, tv_tensors.Mask: IGNORE_INDEX}
+
+
+def _normalise(config: DataConfig) -> v2.Normalize:
+    """Return the contract's normalisation of pixels that are scaled to [0, 1] already."""
+    unit = 255 * config.pixel_scale  # 1 where the network takes [0, 1]
+    return v2.Normalize(mean=[value / unit for value in config.mean], std=[value / unit for value in config.std])
 
 
 class RandomScale(v2.Transform):

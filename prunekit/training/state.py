@@ -15,7 +15,7 @@ from torch import Tensor, nn, optim
 from prunekit.data_paths import PATHS
 from prunekit.errors import RunError
 from prunekit.modelfile import load_tensors_, plain_tensors
-from prunekit.recipe import Recipe
+from prunekit.recipe import DataConfig, Recipe
 from prunekit.run import RunDirectory
 from prunekit.tensorfile import first_line, read_tensors, size_bytes, write_tensors
 from prunekit.training.optimisers import load_optimiser_tensors, optimiser_tensors
@@ -28,6 +28,10 @@ FREE_SETTINGS: Final = ("device", "threads", "workers", "cache", "eval_every", "
 FREE_DATA_SETTINGS: Final = (
     *PATHS, *(f"{name}_from_run" for name in PATHS), "allow_absent_classes", "allow_mostly_ignored",
 )  # fmt: skip
+# Where the weights came from that a run began with; a checkpoint holds what became of them.
+FREE_MODEL_SETTINGS: Final = ("weights", "weights_part", "allow_missing", "allow_unexpected")
+# Newer than the first checkpoints: left out where they say what was fixed before, so that older runs go on.
+_LATER_DATA_SETTINGS: Final = ("channels", "pixel_scale", "mean", "std")
 
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]  # float64 holds it exactly
@@ -78,6 +82,11 @@ def fingerprint(recipe: Recipe) -> str:
         del settings["train"][name]
     for name in FREE_DATA_SETTINGS:
         del settings["data"][name]
+    for name in FREE_MODEL_SETTINGS:
+        del settings["model"][name]
+    for name in _LATER_DATA_SETTINGS:
+        if settings["data"][name] == DataConfig.model_fields[name].default:
+            del settings["data"][name]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

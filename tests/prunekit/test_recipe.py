@@ -1,5 +1,5 @@
 import tomllib
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,10 @@ def _values(section: type[Section], key: str) -> st.SearchStrategy[Any]:
     annotation, rules = section.model_fields[key].annotation, section.model_fields[key].metadata
     if key == "mask_values":
         return st.lists(st.integers(0, 65535), unique=True, max_size=5).map(tuple)
+    if key in ("mean", "std"):
+        return st.tuples(*(st.floats(0.01, 0.9) for _ in range(3)))
+    if get_origin(annotation) is tuple:
+        return st.lists(st.text("abc.*", max_size=9), max_size=3).map(tuple)
     most = min((int(rule.le) for rule in rules if hasattr(rule, "le")), default=4096)
     if choices := get_args(annotation):
         return st.sampled_from(choices)
@@ -35,6 +39,8 @@ def _recipes(draw: st.DrawFn) -> Recipe:
     data, selection = values["data"], values["selection"]
     if data.get("root") or data.get("classes") or data.get("mask_values"):
         data["name"] = "folder"  # generated scenes have neither
+    if values["model"].get("weights"):
+        values["model"]["pretrained"] = False  # the file brings them all
     for part, low, high in ((data, "scale_min", "scale_max"), (selection, "start", "end")):
         part.pop(low, None)
         if high in part:
@@ -88,7 +94,7 @@ def test_texts_hold_nothing_that_files_and_terminals_cannot(key, text):
 @pytest.mark.parametrize("key", KEYS)
 def test_a_value_of_another_kind_is_refused_by_name(key):
     with pytest.raises(ConfigError, match=key):
-        parse_recipe(merge({}, {key: ["nonsense"]}))
+        parse_recipe(merge({}, {key: [["nonsense"]]}))
 
 
 @pytest.mark.parametrize(

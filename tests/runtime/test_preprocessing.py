@@ -145,7 +145,7 @@ def test_unknown_keys_are_named() -> None:
         ("pad_multiple", 0),
         ("pad_multiple", "32"),
         ("resize", "nearest"),
-        ("channel_order", "bgr"),
+        ("channel_order", "gbr"),
         ("layout", "NHWC"),
         ("dtype", "float16"),
         ("scale", 0),

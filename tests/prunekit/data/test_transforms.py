@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from prunekit.data.dataset import IGNORE_INDEX, Sample
 from prunekit.data.shapes import ShapesDataset
 from prunekit.data.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     EvalTransform,
     TrainTransform,
     contract_of,
@@ -19,7 +17,7 @@ from prunekit.data.transforms import (
     resize_labels,
     resize_sample,
 )
-from prunekit.recipe import DataConfig
+from prunekit.recipe import IMAGENET_MEAN, IMAGENET_STD, DataConfig
 
 SIDES = st.integers(1, 60)
 
@@ -48,6 +46,38 @@ def test_evaluation_at_the_images_own_size_equals_the_device():
     image_3HW = random_image(37, 45)
     expected = contract.prepare(np.ascontiguousarray(image_3HW.permute(1, 2, 0).numpy()))[0]
     np.testing.assert_allclose(EvalTransform(contract)(image_3HW).numpy(), expected, atol=2e-5)
+
+
+CAFFE = {"channels": "bgr", "pixel_scale": 1.0, "mean": (103.53, 116.28, 123.675), "std": (57.4, 57.1, 58.4)}
+
+
+@pytest.mark.parametrize(
+    "own", [CAFFE, {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.25, 0.125)}, {"pixel_scale": "1/127.5"}]
+)
+def test_a_preprocessing_of_one_s_own_is_the_same_in_training_evaluation_and_on_the_device(own):
+    config = DataConfig(height=40, width=48, flip=0, colour=0, scale_min=1, scale_max=1, **own)
+    contract = contract_of(config)
+    image_3HW = random_image(40, 48)
+    expected = contract.prepare(np.ascontiguousarray(image_3HW.permute(1, 2, 0).numpy()))[0]
+    trained, _ = TrainTransform(config)(image_3HW, torch.zeros(40, 48, dtype=torch.uint8), 0)
+    np.testing.assert_allclose(EvalTransform(contract)(image_3HW), expected, rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(trained, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_bgr_is_written_out():
+    config = DataConfig(height=32, width=32, **CAFFE)
+    prepared = contract_of(config).prepare(np.full((32, 32, 3), (10, 20, 30), dtype=np.uint8))
+    np.testing.assert_allclose(
+        prepared[0, :, 0, 0], [(30 - 103.53) / 57.4, (20 - 116.28) / 57.1, (10 - 123.675) / 58.4]
+    )
+
+
+def test_what_lies_beyond_a_sample_is_the_mean_colour_in_any_order():
+    config = DataConfig(height=96, width=96, flip=0, colour=0, scale_min=0.5, scale_max=0.5, **CAFFE)
+    image, labels = TrainTransform(config)(random_image(96, 96), torch.zeros(96, 96, dtype=torch.uint8), 0)
+    beyond = image[:, labels == IGNORE_INDEX]
+    assert beyond.numel()
+    assert beyond.abs().max() < 0.01  # half a step of a pixel
 
 
 @settings(max_examples=50, deadline=None)
