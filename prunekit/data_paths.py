@@ -21,6 +21,9 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
         if path:
             update |= {name: os.path.abspath(path), f"{name}_from_run": os.path.relpath(path, folder)}
     update = {name: path for name, path in update.items() if _is_text(path)}
+    weights = os.path.abspath(recipe.model.weights) if recipe.model.weights else ""
+    if weights and _is_text(weights):
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": weights})})
     return _with_data(recipe, update)
 
 

@@ -256,6 +256,8 @@ def _again(run: RunDirectory) -> str:
     """Advise: networks as cut lie in their pruning, which writes its end again but not what it began from."""
     if run.path.name == "pruned" and (run.path.parent / "recipe.toml").exists():
         return "Prune again; the source is as it was."
+    if (run.path / "import.json").exists():
+        return "Import the network again."
     command = "prune" if (run.path / "prune.json").exists() else "train"
     return f"Repeat the step that wrote it, or go on with: prunekit {command} --resume {run.path}"
 

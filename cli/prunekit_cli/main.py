@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from prunekit.errors import UntrustedCodeError
-from prunekit_cli import demo, evaluate, export, inspect, output, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, importing, inspect, output, profile, prune, recipe, train
 from prunekit_runtime.errors import PrunekitError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.text import printable
@@ -95,6 +95,7 @@ def prunekit(
 
 for _name, _module in {
     "train": train,
+    "import": importing,
     "prune": prune,
     "export": export,
     "inspect": inspect,

@@ -52,6 +52,32 @@ DeviceOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="CPU threads; 0 leaves the library's choice.", show_default="0")
 ]
+AllowMissingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-missing",
+        metavar="PATTERN",
+        help="Tensors that the file of weights may lack, or have in another shape, such as 'segmentation_head.*': they "
+        "begin at random. May be repeated.",
+    ),
+]
+AllowUnexpectedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-unexpected",
+        metavar="PATTERN",
+        help="Tensors of the file that the network may leave out, such as 'aux_classifier.*'. May be repeated.",
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="NAME",
+        help="Which mapping in the file of weights to take, such as ema.",
+        show_default="the one that fits best",
+    ),
+]
 ProviderOption = Annotated[
     str | None,
     typer.Option(

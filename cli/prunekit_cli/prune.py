@@ -88,7 +88,7 @@ def command(
     if measuring and config.target_kind != "latency":
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in measuring)
         raise options.OptionError(f"{flags} says how --target-latency is measured, and there is none. Leave it out.")
-    source = source_run(run, kinds=("train",), called="trained run")
+    source = source_run(run, kinds=("train", "import"), called="trained or imported run")
     with target_run(out, "prune") as target:
         announce(source, config, target)
         show(_run(source, config, target, measuring, trust_code), target, as_json)

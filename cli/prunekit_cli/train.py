@@ -7,6 +7,7 @@ import typer
 
 from prunekit_cli import formats, options, output
 from prunekit_cli.folders import target_run
+from prunekit_cli.importing import tell_weights
 from prunekit_cli.observing import TrainingProgress
 from prunekit_cli.options import OptionError
 from prunekit_cli.output import Setting, Table
@@ -22,6 +23,7 @@ EXAMPLES = (
     "prunekit train",
     "prunekit train --data camvid --root /data/camvid --epochs 60 --precision bf16",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
+    "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",
     "prunekit train --resume runs/0001-train",
 )
 
@@ -45,6 +47,14 @@ Pretrained = Annotated[
     bool | None,
     typer.Option(
         "--pretrained/--no-pretrained", help="Start from the library's weights.", show_default="no-pretrained"
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Start from these weights: .safetensors, or .pt, .pth, .bin, .ckpt with a state dict.",
+        show_default="random weights",
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", show_default="20")]
@@ -72,6 +82,10 @@ def command(
     model: Model = None,
     head: Head = None,
     pretrained: Pretrained = None,
+    weights: Weights = None,
+    allow_missing: options.AllowMissingOption = None,
+    allow_unexpected: options.AllowUnexpectedOption = None,
+    part: options.PartOption = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
@@ -94,6 +108,10 @@ def command(
         "model.name": model,
         "model.head": head,
         "model.pretrained": pretrained,
+        "model.weights": None if weights is None else str(weights),
+        "model.weights_part": part,
+        "model.allow_missing": allow_missing,
+        "model.allow_unexpected": allow_unexpected,
         "train.epochs": epochs,
         "train.batch_size": batch_size,
         "train.lr": lr,
@@ -126,11 +144,17 @@ def _read(path: Path | None, overrides: dict[str, Any]) -> "Recipe":
 
 def _continue(path: Path, moved: dict[str, Any], trust_code: bool, as_json: bool) -> None:
     from prunekit.run import open_run
+    from prunekit.workflows.importing import is_import
     from prunekit.workflows.prune import is_pruning
 
     run = open_run(path)
     if is_pruning(run):
         raise OptionError(f"{path} is a pruning. Go on with it by: prunekit prune --resume {path}")
+    if is_import(run):
+        raise OptionError(
+            f"{path} is an import, which has no training to go on with. Train from its weights in a new run: "
+            f"prunekit train --recipe {run.recipe_path}"
+        )
     _show(_fit(run.recipe(moved), run, resume=True, trust_code=trust_code, held=False), run, as_json)
 
 
@@ -140,7 +164,7 @@ def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool, trust_code: boo
     hint = f"Go on with: prunekit train --resume {run.path}"
     with output.hint_on_interrupt(hint, once=run.recipe_path), Progress() as progress:
         observer = TrainingProgress(progress)
-        return train(recipe, run, observer, resume, trust_code=trust_code, held=held)
+        return train(recipe, run, observer, resume, trust_code=trust_code, held=held, on_weights=tell_weights)
 
 
 def _announce(recipe: "Recipe", run: "RunDirectory") -> None:
@@ -148,6 +172,7 @@ def _announce(recipe: "Recipe", run: "RunDirectory") -> None:
     rows = [
         Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --set data.height=..."),
         Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
+        Setting("weights", _start(recipe), "--weights --pretrained"),
         Setting(
             "training", f"{train.epochs} epochs, batch {train.batch_size}, {train.optimiser}", "--epochs --batch-size"
         ),
@@ -159,6 +184,12 @@ def _announce(recipe: "Recipe", run: "RunDirectory") -> None:
     ]
     output.settings("Training", rows)
     output.say("All settings: prunekit recipe; any of them: --set section.key=value")
+
+
+def _start(recipe: "Recipe") -> str:
+    if recipe.model.weights:
+        return recipe.model.weights
+    return "the library's, pretrained" if recipe.model.pretrained else "random, by the seed"
 
 
 def _show(report: "FitReport", run: "RunDirectory", as_json: bool) -> None:

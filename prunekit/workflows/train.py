@@ -1,5 +1,8 @@
 """Training from a recipe: open the data, build the network by its seed, fit."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of
@@ -7,8 +10,9 @@ from prunekit.errors import PrunekitError, UntrustedCodeError
 from prunekit.modelfile import new_card
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.trust import check_foreign
+from prunekit.models.weights.loading import WeightsReport, load_weights_
 from prunekit.models.zoo import build, parse_spec
-from prunekit.recipe import Recipe
+from prunekit.recipe import ModelConfig, Recipe
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads, resolve_device
 from prunekit.training.events import Observer
@@ -24,6 +28,7 @@ def train(
     *,
     trust_code: bool = True,
     held: bool = False,
+    on_weights: Callable[[WeightsReport], None] | None = None,
 ) -> FitReport:
     """Train the recipe's network into `run`, or go on where `run` was interrupted.
 
@@ -34,6 +39,7 @@ def train(
         resume: take up `run`'s checkpoint if there is one; otherwise start anew.
         trust_code: False, for a recipe that came with the run, refuses a network that prunekit does not bring.
         held: the caller holds the run's lock.
+        on_weights: told what came from the file that the network starts from, if it does.
 
     Raises:
         UntrustedCodeError: the recipe names code, and is not trusted.
@@ -45,7 +51,7 @@ def train(
     with run.locked(held=held):
         new = not run.recipe_path.exists()
         try:
-            return _trained(recipe, run, observer, resume and run.state_path.exists())
+            return _trained(recipe, run, observer, resume and run.state_path.exists(), on_weights or _silent)
         except PrunekitError:
             if new and not (run.state_path.exists() or run.metrics_path.exists()):
                 for written in (run.recipe_path, run.labels_path):  # no work; the corrected request finds it empty
@@ -61,7 +67,17 @@ def _check_foreign(recipe: Recipe, run: RunDirectory) -> None:
         raise UntrustedCodeError(f"{run.recipe_path}: {error.what}") from None
 
 
-def _trained(recipe: Recipe, run: RunDirectory, observer: Observer | None, resume: bool) -> FitReport:
+def _silent(_: WeightsReport) -> None:
+    """Say nothing."""
+
+
+def _trained(
+    recipe: Recipe,
+    run: RunDirectory,
+    observer: Observer | None,
+    resume: bool,
+    on_weights: Callable[[WeightsReport], None],
+) -> FitReport:
     resolve_device(recipe.train.device)  # a wrong device is known before any data is read
     train_set, val_set = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
     if not resume:
@@ -69,6 +85,8 @@ def _trained(recipe: Recipe, run: RunDirectory, observer: Observer | None, resum
         check_labels(val_set, "val", recipe.data)
     with cpu_threads(recipe.train):
         segmenter = build_network(recipe, len(train_set.classes), restored=resume)
+        if recipe.model.weights and not resume:
+            on_weights(start_from_weights_(segmenter, recipe.model))
     card = new_card(recipe.model, train_set.classes, contract_of(recipe.data, segmenter.stride))
     return fit(
         segmenter,
@@ -96,3 +114,18 @@ def build_network(recipe: Recipe, num_classes: int, *, restored: bool = False) -
         return build(
             model.name, num_classes=num_classes, head=model.head, pretrained=model.pretrained, restored=restored
         )
+
+
+def start_from_weights_(segmenter: Segmenter, model: ModelConfig) -> WeightsReport:
+    """Copy the weights of the recipe's file into a network that was built by the same recipe.
+
+    Raises:
+        ModelError: the file cannot be read, or does not fit; the network is as it was.
+    """
+    return load_weights_(
+        segmenter.network,
+        Path(model.weights),
+        allow_missing=model.allow_missing,
+        allow_unexpected=model.allow_unexpected,
+        part=model.weights_part or None,
+    )

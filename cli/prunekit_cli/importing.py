@@ -1,0 +1,250 @@
+"""`prunekit import`: make a run of a network that was trained elsewhere."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from prunekit_cli import formats, options, output
+from prunekit_cli.folders import target_run
+from prunekit_cli.options import OptionError
+from prunekit_cli.output import Setting, Table
+from prunekit_cli.progress import Progress
+
+if TYPE_CHECKING:
+    from prunekit.models.weights.loading import WeightsReport
+    from prunekit.recipe import Recipe
+    from prunekit.run import RunDirectory
+    from prunekit.workflows.importing import ImportReport, Prepared
+
+EXAMPLES = (
+    "prunekit import --model 'smp:Unet?encoder=resnet18' --weights best.pth --size 360x480 --data camvid --root camvid",
+    "prunekit import --model smp:FPN --weights last.ckpt --size 256x512 --data folder --root street --mean .5,.5,.5",
+    "prunekit import --model torchvision:lraspp_mobilenet_v3_large --weights net.pt --size 520x520 --classes voc.txt",
+    "prunekit import --model hf:segformer-folder --data folder --root street",
+)
+_SIZE: Final = re.compile(r"([0-9]{1,6})[xX]([0-9]{1,6})", re.ASCII)
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="The network: smp:NAME?encoder=..., torchvision:NAME, python:package.module:factory?arg=..., "
+        "hf:FOLDER of a transformers model.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Its weights: .safetensors, or .pt, .pth, .bin, .ckpt with a state dict. No code of the file is run.",
+        show_default="model.safetensors in the folder of an hf: network",
+    ),
+]
+Data = Annotated[
+    str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set to evaluate on and to fine-tune with.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Class list (TOML, text or CSV). Without --data it alone says what the classes are; nothing is evaluated.",
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="HxW", help="Size of the images as the network sees them, height first, such as 512x1024."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C",
+        help="Mean of the three channels, after --scale, in the network's order.",
+        show_default="the network's own where its library knows it, else ImageNet's",
+    ),
+]
+Std = Annotated[
+    str | None, typer.Option(metavar="A,B,C", help="Their standard deviation.", show_default="as for --mean")
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(metavar="rgb|bgr", help="Order of the channels as the network sees them.", show_default="rgb"),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="What pixels of 0 to 255 are multiplied by, before --mean and --std; 1 leaves them.",
+        show_default="1/255",
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        metavar="plain|ccs", help="The network's own classifier, or scene-adapted centres.", show_default="plain"
+    ),
+]
+
+
+def command(
+    model: Model = None,
+    weights: Weights = None,
+    data: Data = None,
+    root: options.RootOption = None,
+    classes: Classes = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    channels: Channels = None,
+    scale: Scale = None,
+    allow_missing: options.AllowMissingOption = None,
+    allow_unexpected: options.AllowUnexpectedOption = None,
+    part: options.PartOption = None,
+    head: Head = None,
+    recipe: options.RecipeOption = None,
+    settings: options.SetOption = None,
+    device: options.DeviceOption = None,
+    threads: options.ThreadsOption = None,
+    out: options.OutOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Make a run of a network trained elsewhere, without a training step; then prune, evaluate or export it.
+
+    Every tensor of the network must be in the file, whatever the file puts in front of the names; what is missing,
+    left over or of another shape is listed and nothing is written.
+    """
+    flags = {
+        "data.name": data if data is not None or classes is None else "folder",
+        "data.root": root,
+        "data.classes": classes,
+        **_size(size),
+        "data.mean": mean,
+        "data.std": std,
+        "data.channels": None if channels is None else options.one_of("--channels", channels.lower(), ("rgb", "bgr")),
+        "data.pixel_scale": scale,
+        "model.name": model,
+        "model.weights": None if weights is None else str(weights),
+        "model.weights_part": part,
+        "model.allow_missing": allow_missing,
+        "model.allow_unexpected": allow_unexpected,
+        "model.head": head,
+        "train.device": device,
+        "train.threads": threads,
+    }
+    prepared = _prepared(recipe, options.parse_settings(settings) | options.given(flags))
+    with target_run(out, "import") as run:
+        _announce(prepared, run)
+        report = _import(prepared.recipe, run)
+    if as_json:
+        output.show_json({"run": run.path, "report": report})
+    else:
+        _show(report, prepared.recipe, run)
+
+
+def _size(text: str | None) -> dict[str, int]:
+    if text is None:
+        return {}
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise OptionError(f"--size takes height x width in pixels, got {text!r}. Write for example --size 512x1024")
+    return {"data.height": int(match[1]), "data.width": int(match[2])}
+
+
+def _prepared(path: Path | None, overrides: dict[str, Any]) -> "Prepared":
+    from prunekit.recipe import merge, parse_recipe, read_recipe
+    from prunekit.workflows.importing import with_own_preprocessing
+
+    recipe = parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
+    if "name" not in recipe.model.model_fields_set:
+        raise OptionError(
+            "Which network is it? Name it as it was trained: --model SPEC, for example smp:Unet?encoder=resnet18"
+        )
+    if not recipe.model.weights:
+        raise OptionError("Where are the weights? Name their file: --weights FILE")
+    if "name" not in recipe.data.model_fields_set:
+        raise OptionError(
+            "What are the classes? Name the data set that the network was trained for, --data folder --root DIR, or "
+            "only its class list: --classes FILE"
+        )
+    return with_own_preprocessing(recipe)
+
+
+def _announce(prepared: "Prepared", run: "RunDirectory") -> None:
+    recipe, sources = prepared.recipe, prepared.sources
+    data = recipe.data
+    values = [
+        ("size", f"{data.height}x{data.width}", "height", "--size"),
+        ("channels", data.channels.upper(), "channels", "--channels"),
+        ("scale", f"{data.pixel_scale:.6g}", "pixel_scale", "--scale"),
+        ("mean", _numbers(data.mean), "mean", "--mean"),
+        ("deviation", _numbers(data.std), "std", "--std"),
+    ]
+    rows = [
+        Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
+        Setting("weights", recipe.model.weights, "--weights"),
+        Setting("data", f"{data.name} {data.root or data.classes}".strip(), "--data --root --classes"),
+        *(Setting(what, f"{value} ({sources[key]})", option) for what, value, key, option in values),
+        Setting("run", str(run.path), "--out"),
+    ]
+    output.settings("Import", rows)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)
+
+
+def _import(recipe: "Recipe", run: "RunDirectory") -> "ImportReport":
+    from prunekit.workflows.importing import import_run
+
+    with Progress() as progress:
+        return import_run(
+            recipe,
+            run,
+            on_weights=tell_weights,
+            on_image=lambda done, all_: progress.advance("evaluating", done, all_, detail="images"),
+            held=True,
+        )
+
+
+def tell_weights(report: "WeightsReport") -> None:
+    """Say what came from a file of weights, and what did not."""
+    output.say(f"Taken: {report.sentence()}.")
+    if report.own:
+        output.say(f"Not in the file and not trained ({len(report.own)}): {_some(report.own)}.")
+    if report.unused:
+        output.say(f"Left out of the file ({len(report.unused)}): {_some(report.unused)}.")
+    if report.others:
+        output.say(f"Also in the file and fitting as well: {_some(report.others)}. To take that: --part NAME.")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(repr(name) for name in names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _show(report: "ImportReport", recipe: "Recipe", run: "RunDirectory") -> None:
+    if report.images:
+        classes = zip(report.card.class_names, report.iou, strict=True)
+        title = f"Validation IoU of {run.path}, {report.images} images on {report.device}"
+        output.show(Table(title, ("class", "IoU"), [(name, formats.score(iou)) for name, iou in classes]))
+        accuracy = formats.score(report.pixel_accuracy)
+        output.result(f"mIoU {formats.score(report.miou)}  pixel accuracy {accuracy}")
+        output.say("Lower than you know it? Compare mean, deviation, channels, scale and size with your training's.")
+    else:
+        output.result(f"Imported {run.path}; not evaluated, since no images were named (--data folder --root DIR).")
+    trust = _trust(recipe)
+    prune = f"prunekit prune {run.path} --ratio 0.5{trust}   or   " if report.images else ""
+    output.say(f"Next: {prune}prunekit export {run.path}{trust}")
+
+
+def _trust(recipe: "Recipe") -> str:
+    """Return what a command needs to load the run again."""
+    from prunekit.errors import UntrustedCodeError
+    from prunekit.models.spec import parse_spec
+    from prunekit.models.trust import check_foreign
+
+    try:
+        check_foreign(parse_spec(recipe.model.name), recipe.model.name)
+    except UntrustedCodeError:
+        return " --trust-code"
+    return ""
