@@ -35,7 +35,7 @@ MAX_CARD_BYTES: Final = 1 << 25  # a plan lists every kept channel of every para
 PLAUSIBLE_BYTES: Final = 2 << 30
 PLAUSIBLE_RATIO: Final = 200
 """A dense network may be this large whatever its pruned weights are, or this many times as large as they are."""
-_PACKAGES: Final = ("torch", "torchvision", "segmentation-models-pytorch")
+_PACKAGES: Final = ("torch", "torchvision", "segmentation-models-pytorch", "transformers")
 
 
 class ModelCard(BaseModel):

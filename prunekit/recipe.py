@@ -152,7 +152,7 @@ class ModelConfig(Section):
 
     name: Text = Field(
         default="python:prunekit.models.street:street_net",
-        description="smp:NAME?encoder=..., torchvision:NAME or python:package.module:factory?arg=...",
+        description="smp:NAME?encoder=..., torchvision:NAME, hf:FOLDER or python:package.module:factory?arg=...",
     )
     head: Literal["plain", "ccs"] = Field(
         default="plain", description="the network's own classifier, or class centres adapted to the scene"

@@ -152,6 +152,7 @@ def _size(text: str | None) -> dict[str, int]:
 
 
 def _prepared(path: Path | None, overrides: dict[str, Any]) -> "Prepared":
+    from prunekit.models.hf import weights_in
     from prunekit.recipe import merge, parse_recipe, read_recipe
     from prunekit.workflows.importing import with_own_preprocessing
 
@@ -160,6 +161,8 @@ def _prepared(path: Path | None, overrides: dict[str, Any]) -> "Prepared":
         raise OptionError(
             "Which network is it? Name it as it was trained: --model SPEC, for example smp:Unet?encoder=resnet18"
         )
+    if not recipe.model.weights and (found := weights_in(recipe.model.name)) is not None:
+        recipe = parse_recipe(merge(recipe.model_dump(exclude_unset=True), {"model.weights": str(found)}))
     if not recipe.model.weights:
         raise OptionError("Where are the weights? Name their file: --weights FILE")
     if "name" not in recipe.data.model_fields_set:
@@ -240,11 +243,13 @@ def _show(report: "ImportReport", recipe: "Recipe", run: "RunDirectory") -> None
 def _trust(recipe: "Recipe") -> str:
     """Return what a command needs to load the run again."""
     from prunekit.errors import UntrustedCodeError
+    from prunekit.models.hf import named_by_settings
     from prunekit.models.spec import parse_spec
     from prunekit.models.trust import check_foreign
 
     try:
-        check_foreign(parse_spec(recipe.model.name), recipe.model.name)
+        name = named_by_settings(recipe.model.name)
+        check_foreign(parse_spec(name), name)
     except UntrustedCodeError:
         return " --trust-code"
     return ""

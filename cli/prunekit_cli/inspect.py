@@ -24,7 +24,8 @@ CLASSES = 19
 SIZE = (256, 512)
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Run directory, or a network: smp:..., torchvision:..., python:...")
+    str,
+    typer.Argument(metavar="MODEL", help="Run directory, or a network: smp:..., torchvision:..., hf:..., python:..."),
 ]
 Classes = Annotated[
     int | None,

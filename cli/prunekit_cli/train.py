@@ -33,7 +33,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="SPEC",
-        help="smp:NAME?encoder=..., torchvision:NAME or python:package.module:factory?arg=...",
+        help="smp:NAME?encoder=..., torchvision:NAME, hf:FOLDER or python:package.module:factory?arg=...",
         show_default="street_net",
     ),
 ]

@@ -9,17 +9,17 @@ from typing import Any, Literal, cast
 
 from prunekit.errors import ModelError
 
-Kind = Literal["smp", "torchvision", "python"]
+Kind = Literal["smp", "torchvision", "python", "hf"]
 Scalar = str | int | float | bool | None
 Argument = Scalar | list[Any]
 
 MAX_SPEC_CHARACTERS = 4096  # a model file of unknown origin carries a spec; no honest one comes near
 EXAMPLES = (
-    "smp:Unet?encoder=resnet18, torchvision:lraspp_mobilenet_v3_large or "
+    "smp:Unet?encoder=resnet18, torchvision:lraspp_mobilenet_v3_large, hf:FOLDER or "
     "python:prunekit.models.street:street_net?width=32"
 )
 _PYTHON_LITERALS = {"True": "true", "False": "false", "None": "null"}
-_SPEC = re.compile(r"(?P<kind>smp|torchvision|python):(?P<name>[^?\s]+)(\?(?P<arguments>.*))?", re.DOTALL)
+_SPEC = re.compile(r"(?P<kind>smp|torchvision|python|hf):(?P<name>[^?\s]+)(\?(?P<arguments>.*))?", re.DOTALL)
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -37,6 +37,35 @@ TIMM_ARGUMENTS: Final = frozenset(
 """What a timm encoder ("tu-") takes besides; checkpoint_path, which unpickles a file, is not among it."""
 TORCHVISION_ARGUMENTS: Final = frozenset({"aux_loss", "progress"})
 
+_HF_SHARED: Final = frozenset({"num_channels", "hidden_act", "initializer_range", "layer_norm_eps", "image_size"})
+HF_ARGUMENTS: Final[Mapping[str, frozenset[str]]] = {
+    "segformer": _HF_SHARED
+    | {
+        *("num_encoder_blocks", "depths", "sr_ratios", "hidden_sizes", "patch_sizes", "strides", "num_attention_heads"),
+        *("mlp_ratios", "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),
+        *("drop_path_rate", "decoder_hidden_size", "reshape_last_stage"),
+    },
+    "mobilenet_v2": _HF_SHARED
+    | {
+        *("depth_multiplier", "depth_divisible_by", "min_depth", "expand_ratio", "output_stride", "finegrained_output"),
+        *("first_layer_is_expansion", "tf_padding", "classifier_dropout_prob"),
+    },
+    "mobilevit": _HF_SHARED
+    | {
+        *("patch_size", "hidden_sizes", "neck_hidden_sizes", "num_attention_heads", "mlp_ratio", "expand_ratio"),
+        *("conv_kernel_size", "output_stride", "hidden_dropout_prob", "attention_probs_dropout_prob", "qkv_bias"),
+        *("classifier_dropout_prob", "aspp_out_channels", "atrous_rates", "aspp_dropout_prob"),
+    },
+    "mobilevitv2": _HF_SHARED
+    | {
+        *("patch_size", "expand_ratio", "conv_kernel_size", "output_stride", "classifier_dropout_prob"),
+        *("aspp_out_channels", "atrous_rates", "aspp_dropout_prob", "n_attn_blocks", "base_attn_unit_dims"),
+        *("width_multiplier", "ffn_multiplier", "attn_dropout", "ffn_dropout"),
+    },
+}
+"""Types of transformers' networks, and the settings of each. Not among them: those that take a backbone, which can be
+named as a place to fetch from, and any setting that chooses an implementation, which can be one to fetch and run."""
+
 # No ":" (hf-hub:..., local-dir:..., python:..., http:...) and no "/" or "\": a name, never a place.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.+-]*")
 
@@ -53,27 +82,31 @@ def check_foreign(spec: ModelSpec, text: str) -> None:
     """
     if spec.kind == "python" and spec.name not in FACTORIES:
         raise UntrustedCodeError(f"The network {text!r} runs code that prunekit does not bring")
+    if spec.kind == "hf" and spec.name not in HF_ARGUMENTS:
+        raise UntrustedCodeError(f"The network {text!r} is read from a folder, and a run brings its settings itself")
     known = _arguments(spec)
     for key, value in spec.args.items():
         if key not in known:
             raise UntrustedCodeError(f"The network {text!r} sets {key}, which prunekit does not know to be harmless")
-        if not _is_plain(value):
+        if not is_plain(value):
             raise UntrustedCodeError(f"The network {text!r} sets {key} to a place to take code or files from")
 
 
 def _arguments(spec: ModelSpec) -> frozenset[str]:
     if spec.kind == "python":
         return FACTORIES[spec.name]
+    if spec.kind == "hf":
+        return HF_ARGUMENTS[spec.name]
     if spec.kind == "torchvision":
         return TORCHVISION_ARGUMENTS
     encoder = str(spec.args.get("encoder", spec.args.get("encoder_name", "")))
     return SMP_ARGUMENTS | TIMM_ARGUMENTS if encoder.startswith("tu-") else SMP_ARGUMENTS
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Tell whether an argument holds numbers, flags and names alone, however deep its lists are."""
     if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
+        return all(is_plain(item) for item in value)
     if isinstance(value, str):
         return _NAME.fullmatch(value) is not None
     return value is None or isinstance(value, int | float)

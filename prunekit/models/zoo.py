@@ -1,4 +1,4 @@
-"""The zoo: networks of segmentation_models_pytorch, of torchvision and of any Python factory, behind one contract."""
+"""The zoo: networks of segmentation_models_pytorch, torchvision, transformers and any factory, behind one contract."""
 
 import importlib
 import inspect
@@ -11,6 +11,7 @@ from torch import nn
 
 from prunekit.errors import ModelError, PrunekitError
 from prunekit.models.ccs import with_ccs
+from prunekit.models.hf import build_hf, named_by_settings
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.spec import Argument, Kind, ModelSpec
 from prunekit.models.spec import parse_spec as parse_spec
@@ -26,6 +27,7 @@ _SET_ELSEWHERE = {
     "encoder_weights": "--pretrained",
     "weights": "--pretrained",
     "weights_backbone": "--pretrained",
+    "num_labels": "the data set",
 }
 
 
@@ -60,6 +62,8 @@ def build(
         check_foreign(parsed, spec)
     if restored:
         parsed, pretrained = _without_weights(parsed), False
+    if parsed.kind == "hf":
+        parsed = parse_spec(named_by_settings(spec))
     network = _BUILDERS[parsed.kind](parsed, num_classes, pretrained)
     segmenter = Segmenter(network, num_classes, _stride(network))
     probe(segmenter, spec)
@@ -148,10 +152,17 @@ def _build_python(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Mod
     return _call(factory, spec, spec.args, False, {"num_classes": num_classes})
 
 
+def _build_hf(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise ModelError(f"hf:{spec.name} brings no weights by itself. Name their file: --weights FILE.")
+    return _call(build_hf(spec, num_classes), spec, spec.args, False, {})
+
+
 _BUILDERS: Mapping[Kind, Callable[[ModelSpec, int, bool], nn.Module]] = {
     "smp": _build_smp,
     "torchvision": _build_torchvision,
     "python": _build_python,
+    "hf": _build_hf,
 }
 
 

@@ -19,7 +19,7 @@ from prunekit.recipe import Recipe, parse_recipe
 from prunekit.run import RunDirectory, write_json
 from prunekit.training.device import cpu_threads, device_name, resolve_device
 from prunekit.training.evaluate import evaluate
-from prunekit.workflows.train import build_network, start_from_weights_
+from prunekit.workflows.train import build_network, start_from_weights_, with_named_network
 
 REPORT: Final = "import.json"
 _PREPARED: Final = ("height", "width", "channels", "pixel_scale", "mean", "std")
@@ -87,6 +87,7 @@ def import_run(
         ModelError: the file or the network cannot be used, or they do not fit.
         PrunekitError: the data or the device cannot be used.
     """
+    recipe = with_named_network(recipe)
     device = resolve_device(recipe.train.device)
     with run.locked(held=held), cpu_threads(recipe.train):
         val_set = None if only_classes(recipe) else open_dataset(recipe.data, "val")

@@ -8,6 +8,7 @@ from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of
 from prunekit.errors import PrunekitError, UntrustedCodeError
 from prunekit.modelfile import new_card
+from prunekit.models.hf import named_by_settings
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.trust import check_foreign
 from prunekit.models.weights.loading import WeightsReport, load_weights_
@@ -78,6 +79,7 @@ def _trained(
     resume: bool,
     on_weights: Callable[[WeightsReport], None],
 ) -> FitReport:
+    recipe = with_named_network(recipe)
     resolve_device(recipe.train.device)  # a wrong device is known before any data is read
     train_set, val_set = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
     if not resume:
@@ -99,6 +101,16 @@ def _trained(
         resume=resume,
         held=True,
     )
+
+
+def with_named_network(recipe: Recipe) -> Recipe:
+    """Return a recipe whose network needs no folder of somebody's: what a run keeps.
+
+    Raises:
+        ModelError: the folder that the network is named by cannot be read.
+    """
+    named = recipe.model.model_copy(update={"name": named_by_settings(recipe.model.name)})
+    return recipe.model_copy(update={"model": named})
 
 
 def build_network(recipe: Recipe, num_classes: int, *, restored: bool = False) -> Segmenter:

@@ -1,6 +1,7 @@
 """Networks trained elsewhere become runs: the same bits, the right preprocessing, and errors that say what to do."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -136,3 +137,24 @@ def test_a_head_for_other_classes_begins_anew_where_that_is_allowed(invoke, tmp_
     result = invoke(*given, "--allow-missing", "classifier.*")
     assert result.exit_code == 0, result.output
     assert "not trained (2): 'classifier.weight'" in result.stderr
+
+
+def test_a_folder_of_transformers_is_imported_whole_and_may_go(invoke, tmp_path, num_classes):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_sizes": [8, 16, 32, 64], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16}
+    torch.manual_seed(3)
+    config = transformers.SegformerConfig(num_labels=num_classes, **sizes)
+    theirs = transformers.SegformerForSemanticSegmentation(config).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    prepared = {"do_normalize": True, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7], "size": 64}
+    (tmp_path / "theirs/preprocessor_config.json").write_text(json.dumps(prepared))
+    result = invoke("import", "--model", "hf:theirs", *SHAPES)
+    assert result.exit_code == 0, result.output
+    assert "0.1, 0.2, 0.3 (theirs/preprocessor_config.json)" in result.stderr
+    shutil.rmtree(tmp_path / "theirs")
+    loaded = load_model(RunDirectory(tmp_path / "runs/0001-import"))  # without --trust-code
+    assert (loaded.contract.height, loaded.contract.mean) == (64, (0.1, 0.2, 0.3))
+    with torch.no_grad():
+        assert torch.equal(loaded.segmenter.network(IMAGES).logits, theirs(IMAGES).logits)
+    pruned = invoke("prune", "--ratio", "0.2", "--align", "1", "--epochs", "1", "--batches", "1")
+    assert pruned.exit_code == 0, pruned.output

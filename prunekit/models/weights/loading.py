@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import ModelError
+from prunekit.models.hf import saved_names
 from prunekit.models.weights.matching import Match, best_matches
 from prunekit.models.weights.naming import grouped, near_names, pattern_for
 from prunekit.models.weights.reading import Part, read_parts
@@ -71,7 +72,11 @@ def load_weights_(
             shape. The network is as it was.
     """
     own = network.state_dict()
-    matches = best_matches(own, _asked(read_parts(path, size_bytes(own.values())), part, path))
+    parts = _asked(read_parts(path, size_bytes(own.values())), part, path)
+    matches = best_matches(own, parts)
+    if aliases := saved_names(network):
+        aliased = best_matches({name: own[mine] for name, mine in aliases.items()}, parts)
+        matches = max(matches, [match.renamed(aliases) for match in aliased], key=lambda found: found[0].rank)
     best = matches[0]
     missing, kept = _sorted_out(_really_missing(own, best), allow_missing)
     misshapen, reshaped = _sorted_out(tuple(best.misshapen), allow_missing)

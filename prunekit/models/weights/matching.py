@@ -8,7 +8,7 @@ are tried on all tensors.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from torch import Tensor
@@ -40,6 +40,15 @@ class Match:
         averaged = any(word in self.part.place.lower() for word in _AVERAGED)
         wrong = len(self.misshapen) + len(self.unexpected)
         return len(self.fitting), -wrong, not averaged, -len(self.strip) - len(self.add)
+
+    def renamed(self, own: Mapping[str, str]) -> "Match":
+        """Return the match under other names of the network's tensors."""
+        return replace(
+            self,
+            fitting={own[name]: value for name, value in self.fitting.items()},
+            misshapen={own[name]: value for name, value in self.misshapen.items()},
+            missing=tuple(own[name] for name in self.missing),
+        )
 
 
 def best_matches(own: Mapping[str, Tensor], parts: tuple[Part, ...]) -> list[Match]:
