@@ -25,6 +25,7 @@ EXAMPLES = (
     "prunekit import --model hf:segformer-folder --data folder --root street",
 )
 _SIZE: Final = re.compile(r"([0-9]{1,6})[xX]([0-9]{1,6})", re.ASCII)
+_ASSUMED: Final = {"mean": "ImageNet's, assumed", "std": "ImageNet's, assumed", "pixel_scale": "1/255, assumed"}
 
 Model = Annotated[
     str | None,
@@ -45,6 +46,7 @@ Weights = Annotated[
 Data = Annotated[
     str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set to evaluate on and to fine-tune with.")
 ]
+Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
 Classes = Annotated[
     str | None,
     typer.Option(
@@ -91,7 +93,7 @@ def command(
     model: Model = None,
     weights: Weights = None,
     data: Data = None,
-    root: options.RootOption = None,
+    root: Root = None,
     classes: Classes = None,
     size: Size = None,
     mean: Mean = None,
@@ -111,8 +113,7 @@ def command(
 ) -> None:
     """Make a run of a network trained elsewhere, without a training step; then prune, evaluate or export it.
 
-    Every tensor of the network must be in the file, whatever the file puts in front of the names; what is missing,
-    left over or of another shape is listed and nothing is written.
+    The file must fit the network tensor by tensor. Otherwise nothing is written, and the error lists what differs.
     """
     flags = {
         "data.name": data if data is not None or classes is None else "folder",
@@ -183,11 +184,12 @@ def _announce(prepared: "Prepared", run: "RunDirectory") -> None:
         ("mean", _numbers(data.mean), "mean", "--mean"),
         ("deviation", _numbers(data.std), "std", "--std"),
     ]
+    said = {key: _ASSUMED.get(key, source) if source == "assumed" else source for key, source in sources.items()}
     rows = [
         Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
         Setting("weights", recipe.model.weights, "--weights"),
         Setting("data", f"{data.name} {data.root or data.classes}".strip(), "--data --root --classes"),
-        *(Setting(what, f"{value} ({sources[key]})", option) for what, value, key, option in values),
+        *(Setting(what, f"{value} ({said[key]})", option) for what, value, key, option in values),
         Setting("run", str(run.path), "--out"),
     ]
     output.settings("Import", rows)

@@ -134,6 +134,9 @@ def test_a_head_for_other_classes_begins_anew_where_that_is_allowed(invoke, tmp_
     torch.save(trained(STREET, 2).network.state_dict(), tmp_path / "a.pth")
     given = ("import", "--model", STREET, "--weights", "a.pth", "--size", "64x96", *SHAPES)
     assert "--allow-missing 'classifier.*'" in invoke(*given).stderr
+    other = invoke("import", "--model", STREET.replace("width=4", "width=8"), *given[3:])
+    assert other.exit_code == 1
+    assert "--allow-missing" not in other.stderr  # far more than a head differs
     result = invoke(*given, "--allow-missing", "classifier.*")
     assert result.exit_code == 0, result.output
     assert "not trained (2): 'classifier.weight'" in result.stderr

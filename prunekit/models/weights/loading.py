@@ -18,6 +18,7 @@ from prunekit.tensorfile import size_bytes
 
 _COUNTERS: Final = "num_batches_tracked"  # of batch norms: files before PyTorch 0.4.1 lack them, and torch allows it
 _LEAST: Final = 0.1  # share of a network's tensors that must fit, whatever is allowed: below it, names meet by chance
+_HEAD: Final = 8  # tensors; a head for other classes has two to eight of another shape
 
 
 @dataclass(frozen=True)
@@ -167,14 +168,14 @@ def _refusal(
     if _hardly_fits(best, own):
         lines.append("Hardly anything fits: name the network that the file was trained with, its encoder included.")
         return "\n".join(lines)
-    return "\n".join([*lines, *_advice((*missing, *misshapen), unexpected)])
+    return "\n".join([*lines, *_advice((*missing, *misshapen), unexpected, len(own))])
 
 
-def _advice(lacking: Sequence[str], unexpected: Sequence[str]) -> list[str]:
-    """Say what to do; a pattern that would cover every name is no advice."""
+def _advice(lacking: Sequence[str], unexpected: Sequence[str], tensors: int) -> list[str]:
+    """Say what to do; a pattern that would cover every name, or more than a head, is no advice."""
     told: list[str] = []
     if lacking:
-        head = pattern_for(lacking)
+        head = pattern_for(lacking) if len(lacking) <= max(_HEAD, tensors // 10) else "*"
         anew = "" if head == "*" else f"If these are a head to be trained anew: --allow-missing '{head}'. Otherwise n"
         told.append(f"{anew or 'N'}ame the network, the encoder and the number of classes of the file.")
     if unexpected and (rest := pattern_for(unexpected)) != "*":
