@@ -1,5 +1,6 @@
 """Two networks on the same inputs: equal in the precision they have, or else in float64, where rounding shows."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from prunekit.equality.mode import set_mode
 from prunekit.equality.wide import Wide
 from prunekit.random_state import drawing_from
 
@@ -19,6 +21,9 @@ TOLERANCE_FLOAT64 = 1e-10
 
 Pair = Callable[[bool], tuple[nn.Module, nn.Module]]
 """Makes the reference and the other network anew; given True, in float64 from the start."""
+
+Run = Callable[..., list[Tensor]]
+"""`outputs`, in one mode."""
 
 _TINY = 1e-12  # keeps outputs that are all zero comparable
 _SEED = 0
@@ -35,6 +40,8 @@ class Comparison:
     """In float64; None where it was not needed, or `unproved` says why it could not be had."""
     unproved: str | None = None
     """Why nothing can be said, a clause; None where something can."""
+    drawn: bool = False
+    """Whether that is because of random numbers."""
 
     @property
     def equal(self) -> bool:
@@ -58,20 +65,22 @@ class Comparison:
         )
 
 
-def compare(pair: Pair, inputs: tuple[Any, ...], tolerance: float = TOLERANCE) -> Comparison:
-    """Compare two networks in evaluation mode, both under the same random numbers.
+def compare(pair: Pair, inputs: tuple[Any, ...], tolerance: float = TOLERANCE, *, training: bool = False) -> Comparison:
+    """Compare two networks, both under the same random numbers.
 
     Args:
         pair: makes the two.
         inputs: positional arguments of both.
         tolerance: of the relative error, in the precision that they have.
+        training: compare them in training mode, dropout aside, instead of evaluation mode.
     """
+    run = functools.partial(outputs, training=training)
     reference, other = pair(False)
-    wanted = outputs(reference, inputs)
+    wanted = run(reference, inputs)
     if not wanted:
         return Comparison(math.inf, tolerance, unproved="The network returns no tensor: nothing can be proved.")
     try:
-        got = outputs(other, inputs)
+        got = run(other, inputs)
     except Exception as error:  # the user's code, at sizes that it may not have been written for
         return Comparison(math.inf, tolerance, unproved=f"Only one of them runs. The other: {_line(error)}.")
     if [one.shape for one in wanted] != [one.shape for one in got]:
@@ -79,16 +88,19 @@ def compare(pair: Pair, inputs: tuple[Any, ...], tolerance: float = TOLERANCE) -
     if not all(_is_finite(leaf) for leaf in [*wanted, *got]):
         return Comparison(math.inf, tolerance, unproved="On the example they give values that are not finite.")
     error = _difference(wanted, got)
-    return Comparison(error, tolerance) if error <= tolerance else _decided(pair, inputs, wanted, error, tolerance)
+    if error <= tolerance:
+        return Comparison(error, tolerance)
+    return _decided(pair, run, inputs, wanted, Comparison(error, tolerance))
 
 
-def _decided(pair: Pair, inputs: tuple[Any, ...], wanted: list[Tensor], error: float, tolerance: float) -> Comparison:
-    refined, obstacle = _refined(pair, inputs)
+def _decided(pair: Pair, run: Run, inputs: tuple[Any, ...], wanted: list[Tensor], found: Comparison) -> Comparison:
+    error, tolerance = found.error, found.tolerance
+    refined, obstacle = _refined(pair, run, inputs)
     if refined is not None and refined <= TOLERANCE_FLOAT64:
         return Comparison(error, tolerance, refined)
-    if _difference(wanted, outputs(pair(False)[0], inputs, seed=_SEED + 1)) > tolerance:
+    if _difference(wanted, run(pair(False)[0], inputs, seed=_SEED + 1)) > tolerance:
         says = "The network draws random numbers in evaluation mode, along its channels: nothing can be proved."
-        return Comparison(error, tolerance, unproved=says)
+        return Comparison(error, tolerance, unproved=says, drawn=True)
     if obstacle is None:
         return Comparison(error, tolerance, refined)
     says = (
@@ -98,11 +110,11 @@ def _decided(pair: Pair, inputs: tuple[Any, ...], wanted: list[Tensor], error: f
     return Comparison(error, tolerance, unproved=says)
 
 
-def outputs(module: nn.Module, inputs: tuple[Any, ...], seed: int = _SEED) -> list[Tensor]:
-    """Return the tensors that a network gives in evaluation mode, under one seed; generators and inputs stay."""
+def outputs(module: nn.Module, inputs: tuple[Any, ...], seed: int = _SEED, *, training: bool = False) -> list[Tensor]:
+    """Return the tensors that a network gives under one seed; generators and inputs stay. Nothing is dropped out."""
     own = pytree.tree_map_only(Tensor, torch.clone, inputs)  # a network may write to what it is given
     with torch.no_grad(), drawing_from(seed):
-        returned = module.eval()(*own)
+        returned = set_mode(module, training=training)(*own)
     return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
 
@@ -136,12 +148,12 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(".")
 
 
-def _refined(pair: Pair, inputs: tuple[Any, ...]) -> tuple[float | None, str | None]:
+def _refined(pair: Pair, run: Run, inputs: tuple[Any, ...]) -> tuple[float | None, str | None]:
     """Return the error in float64, or why it cannot be had."""
     doubled = pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, inputs)
     try:
         reference, other = pair(True)
         with Wide():
-            return _difference(outputs(reference, doubled), outputs(other, doubled)), None
+            return _difference(run(reference, doubled), run(other, doubled)), None
     except Exception as error:  # the user's code, in a precision that it was not written for
         return None, _line(error)

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.utils import _pytree as pytree
 
+from prunekit.equality.mode import set_mode
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Cost, Coupling, Group, GroupedLayer, Slot, layer_of
+from prunekit.pruning.elsewhere import elsewhere, other_ways
 from prunekit.pruning.ids import DRAWN, IntArray, compress, varies
 from prunekit.pruning.interpreter import Interpreter, Weight
 from prunekit.pruning.recount import Recount
 from prunekit.pruning.rules import RULES
 from prunekit.pruning.surgery import GROUPED
-from prunekit.pruning.trial import Trial
+from prunekit.pruning.trial import Call, Trial
 from prunekit.random_state import drawing_from
 
 _SEED = 0
@@ -27,8 +28,9 @@ _SEED = 0
 def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
     """Find the channel groups of `module`.
 
-    The graph of evaluation mode is analysed, and that of training mode too where it uses more (auxiliary heads). Cut
-    copies are then tried on shapes alone, and groups whose size the user's code writes as a constant are frozen.
+    The graph of evaluation mode is analysed, and those of training mode, of several images and of other sizes where
+    they use more (auxiliary heads) or the code goes another way. Cut copies are then tried on shapes alone, and groups
+    whose size the user's code writes as a constant are frozen.
 
     Args:
         module: any network that torch.export can trace; its mode is left as it was.
@@ -40,28 +42,29 @@ def analyse(module: nn.Module, example_inputs: tuple[Any, ...]) -> Coupling:
     """
     _check_copyable(module)
     walk = Interpreter(RULES, _first_names(module))
-    program = _export(module, example_inputs, training=False)
+    example = Call(example_inputs, {})
+    program = _export(module, example)
     walk.run(program)
-    unseen = _unseen(walk, module)
-    if unseen:
-        unseen = _walk_training(walk, module, example_inputs)
+    others = other_ways(module, example_inputs)
+    for call in others:
+        _walk_also(walk, module, call)
+    if _unseen(walk, module) and not any(call.training for call in others):
+        _walk_also(walk, module, *next(elsewhere(example_inputs)))
     with torch.no_grad():
-        recount = Recount(walk, program, lambda copy: _export(copy, example_inputs, training=False))
-        return recount.freeze(module, lambda: _running(walk, module, example_inputs, unseen))
+        recount = Recount(walk, program, lambda copy: _export(copy, example))
+        return recount.freeze(module, lambda: _running(walk, module, [example, *others]))
 
 
-def _running(
-    walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...], unseen: tuple[str, ...]
-) -> Coupling:
+def _running(walk: Interpreter, module: nn.Module, calls: Sequence[Call]) -> Coupling:
     """Return the groups, those frozen that make a cut network fail."""
-    coupling = _coupling(walk, module, unseen)
-    written = Trial(module, example_inputs, coupling).written_sizes()
+    coupling = _coupling(walk, module)
+    written = Trial(module, calls, coupling).written_sizes()
     if not written:
         return coupling
     for group in coupling.free:
         if group.name in written:
             walk.space.freeze(torch.from_numpy(group.units).to(torch.int32), written[group.name])
-    return _coupling(walk, module, unseen)
+    return _coupling(walk, module)
 
 
 def _check_copyable(module: nn.Module) -> None:
@@ -78,19 +81,18 @@ def _check_copyable(module: nn.Module) -> None:
             )
 
 
-def _walk_training(walk: Interpreter, module: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[str, ...]:
-    """Add what only training uses; return the parameters that no graph uses, which stay as they are."""
+def _walk_also(walk: Interpreter, module: nn.Module, *calls: Call) -> None:
+    """Add what the network does with the first call that can be traced; `verify` tells what is not seen here."""
     costs = list(walk.costs)
-    # Two of everything: batch norm after global pooling refuses a single value a channel.
-    doubled = pytree.tree_map_only(Tensor, lambda value: torch.cat([value, value]), example_inputs)
-    try:
-        program = _export(module, doubled, training=True)
-    except PruneError:
-        return _unseen(walk, module)
-    walk.training = True
-    walk.run(program)
-    walk.costs = costs  # what training adds costs nothing on a device
-    return _unseen(walk, module)
+    for call in calls:
+        try:
+            program = _export(module, call)
+        except PruneError:
+            continue
+        walk.tracing, walk.training = False, call.training
+        walk.run(program)
+        walk.costs = costs  # counted on the example alone
+        return
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:
@@ -109,15 +111,15 @@ def _unseen(walk: Interpreter, module: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, _ in module.named_parameters() if name not in walk.used)
 
 
-def _export(module: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> torch.export.ExportedProgram:
+def _export(module: nn.Module, call: Call) -> torch.export.ExportedProgram:
     modes = [(child, child.training) for child in module.modules()]
-    module.train(training)
+    set_mode(module, training=call.training)
     try:
         # With gradients on: without them torch takes fused inference paths that hide the layers.
         # Under one seed, since numbers that Python draws stand in the graph, and graphs are compared.
         with warnings.catch_warnings(), torch.enable_grad(), drawing_from(_SEED):
             warnings.simplefilter("ignore")  # the exporter warns about its own internals
-            return torch.export.export(module, inputs, strict=False)
+            return torch.export.export(module, call.args, strict=False)
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise PruneError(
@@ -129,7 +131,7 @@ def _export(module: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> to
             child.training = was_training
 
 
-def _coupling(walk: Interpreter, module: nn.Module, unseen: tuple[str, ...]) -> Coupling:
+def _coupling(walk: Interpreter, module: nn.Module) -> Coupling:
     _data_slots(walk)
     labels = walk.space.labels()
     slots = tuple(Slot(s.parameter, s.dim, s.role, labels[s.ids.numpy()]) for s in walk.slots.values())
@@ -145,7 +147,7 @@ def _coupling(walk: Interpreter, module: nn.Module, unseen: tuple[str, ...]) -> 
         ),
         shapes={name: tuple(parameter.shape) for name, parameter in module.named_parameters()},
         label_count=walk.space.count,
-        unseen=unseen,
+        unseen=_unseen(walk, module),
         assumptions={
             name: tuple(sorted({int(labels[i]) for t in tensors for i in t.tolist() if i > 1}))
             for name, tensors in walk.assumptions.items()

@@ -37,6 +37,8 @@ class Interpreter(Context):
 
     trace: dict[Node, Tensor] = field(default_factory=dict)
     """Ids of the nodes with channels in the first graph, without repeats."""
+    tracing: bool = True
+    """Whether the graph is the first."""
     training: bool = False
     """Whether the graph is that of training mode, where random numbers are drawn anew each time anyway."""
     _as_data: dict[Node, object] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Interpreter(Context):
         return None
 
     def _remember(self, node: Node, value: object) -> None:
-        if isinstance(value, Tensor) and not self.training and any(varies(value, d) for d in range(value.dim())):
+        if isinstance(value, Tensor) and self.tracing and any(varies(value, d) for d in range(value.dim())):
             core = without_repeats(value)
             if core.numel() <= _MAX_TRACED:
                 self.trace[node] = core.clone()

@@ -10,12 +10,13 @@ import copy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from prunekit.equality.mode import set_mode
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.path import Follower, OtherPathError, Recorder, Step
@@ -26,25 +27,39 @@ from prunekit.random_state import drawing_from
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+class Call(NamedTuple):
+    """What a module is given, and in which mode."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    training: bool = False
+
+
 _WHOLE = ""
 _SEED = 0
 
 
 class Trial:
-    """Runs cut copies of a network, or of its modules, on shapes alone."""
+    """Runs cut copies of a network, or of its modules, on shapes alone.
 
-    def __init__(self, module: nn.Module, example_inputs: tuple[Any, ...], coupling: Coupling) -> None:
+    Args:
+        module: the network.
+        calls: what it is tried on.
+        coupling: the analysis of `module`.
+    """
+
+    def __init__(self, module: nn.Module, calls: Sequence[Call], coupling: Coupling) -> None:
         self.coupling = coupling
         self.module = module
-        self.calls: dict[str, list[Call]] = {_WHOLE: [(example_inputs, {})]}
+        self.calls: dict[str, list[Call]] = {_WHOLE: list(calls)}
         self.steps: dict[str, list[list[Step]]] = {}
-        on_meta = pytree.tree_map_only(Tensor, lambda value: value.to("meta"), example_inputs)
-        skeleton = _skeleton(module).eval()
-        if _error(skeleton, (on_meta, {})) is None:
-            self.module, self.calls[_WHOLE] = skeleton, [(on_meta, {})]
-        else:  # some op knows no shapes: try with values
-            self.module = copy.deepcopy(module).eval()
+        on_meta = [without_values(call) for call in calls]
+        bare = skeleton(module)
+        if all(error(bare, call) is None for call in on_meta):
+            self.module, self.calls[_WHOLE] = bare, on_meta
+        else:  # some op knows no shapes, or the code makes tensors elsewhere: try with values
+            self.module = copy.deepcopy(module)
 
     def written_sizes(self) -> dict[str, str]:
         """Return the groups that cannot lose a channel, with the place in the user's code that stops them."""
@@ -73,12 +88,13 @@ class Trial:
         for name in names - {_WHOLE}:
             calls = self.calls.setdefault(name, [])
 
-            def note(_: nn.Module, args: Any, kwargs: Any, calls: list[Call] = calls) -> None:
-                calls.append((args, kwargs))
+            def note(layer: nn.Module, args: Any, kwargs: Any, calls: list[Call] = calls) -> None:
+                calls.append(Call(args, kwargs, layer.training))
 
             handles.append(self.module.get_submodule(name).register_forward_pre_hook(note, with_kwargs=True))
         try:
-            _error(self.module, self.calls[_WHOLE][0])
+            for call in self.calls[_WHOLE]:
+                error(self.module, call)
         finally:
             for handle in handles:
                 handle.remove()
@@ -106,9 +122,13 @@ class Trial:
         return {groups[last - 1].name: f"its size must fit another's in the network's code{_place(failure)}"}
 
     def _failure(self, scope: str, groups: Sequence[Group]) -> Exception | None:
-        """Cut half of each group, then a single unit: an odd number left shows what must divide."""
-        for keep in ({g.name: range(g.width // 2) for g in groups}, {g.name: range(g.width - 1) for g in groups}):
-            failure = self._run(scope, keep)
+        """Cut halves, then single units, then of each group another number: an odd number shows what must divide."""
+        halves = [group.width // 2 for group in groups]
+        one_less = [group.width - 1 for group in groups]
+        # Down to two: a single channel is spread over any number.
+        apart = [group.width - 1 - number % max(1, group.width - 2) for number, group in enumerate(groups)]
+        for left in (halves, one_less, apart):
+            failure = self._run(scope, {group.name: range(n) for group, n in zip(groups, left, strict=True)})
             if failure is not None:
                 return failure
         return None
@@ -120,7 +140,7 @@ class Trial:
             self.steps[scope] = [steps(self.module.get_submodule(scope), call) for call in self.calls[scope]]
         for call, expected in zip(self.calls[scope], self.steps[scope], strict=True):
             # Some modules take a faster way where nobody watches: the whole network runs unwatched too.
-            failure = (_error(cut, call) if scope == _WHOLE else None) or other_path(cut, call, expected)
+            failure = (error(cut, call) if scope == _WHOLE else None) or other_path(cut, call, expected)
             if failure is not None:
                 return failure
         return None
@@ -132,11 +152,10 @@ def check_path(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -
     Raises:
         PruneError: its code takes another way, or computes with other numbers, at this width.
     """
-    call: Call = (pytree.tree_map_only(Tensor, lambda value: value.to("meta"), example_inputs), {})
-    skeleton = _skeleton(module).eval()
-    if _error(skeleton, call) is not None:
+    call, bare = without_values(Call(example_inputs, {})), skeleton(module)
+    if error(bare, call) is not None:
         return  # some op knows no shapes: the values tell
-    failure = other_path(pruned(skeleton, plan), call, steps(skeleton, call))
+    failure = other_path(pruned(bare, plan), call, steps(bare, call))
     if isinstance(failure, OtherPathError):
         raise PruneError(
             f"The cut network would not run as the dense one does: {failure}{_place(failure)}. Nothing was changed. "
@@ -145,27 +164,27 @@ def check_path(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -
 
 
 def steps(module: nn.Module, call: Call) -> list[Step]:
-    """Return the calls that a network makes in evaluation mode."""
+    """Return the calls that a network makes."""
     with Recorder() as recorder:
-        _error(module, call)
+        error(module, call)
     return recorder.steps
 
 
 def other_path(module: nn.Module, call: Call, expected: Sequence[Step]) -> Exception | None:
     """Return what stops a network, or that it makes other calls than expected."""
     if any(step.name == "cond" for step in expected):
-        return _error(module, call)  # torch compiles both ways of a condition, with calls of its own
+        return error(module, call)  # torch compiles both ways of a condition, with calls of its own
     follower = Follower(expected)
     with follower:
-        failure = _error(module, call)
+        failure = error(module, call)
     while isinstance(failure, OtherPathError) and isinstance(failure.__context__, Exception):
         failure = failure.__context__  # a block that closes after an error calls something else too
     if failure is not None:
         return failure
     try:
         follower.finish()
-    except OtherPathError as error:
-        return error
+    except OtherPathError as left_out:
+        return left_out
     return None
 
 
@@ -213,7 +232,12 @@ def _depth(name: str) -> int:
     return len(name.split(".")) if name else 0
 
 
-def _skeleton(module: nn.Module) -> nn.Module:
+def without_values(call: Call) -> Call:
+    """Return a call with its shapes alone."""
+    return call._replace(args=pytree.tree_map_only(Tensor, lambda value: value.to("meta"), call.args))
+
+
+def skeleton(module: nn.Module) -> nn.Module:
     """Return a copy without values; tied parameters stay tied, which moving a module to the meta device undoes."""
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
@@ -223,23 +247,23 @@ def _skeleton(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _error(module: nn.Module, call: Call) -> Exception | None:
-    args, kwargs = call
+def error(module: nn.Module, call: Call) -> Exception | None:
+    """Return what stops a call, or None."""
     try:
         with torch.no_grad(), drawing_from(_SEED):  # numbers that the code draws do not follow a width
-            module.eval()(*args, **kwargs)
-    except Exception as error:
-        return error
+            set_mode(module, training=call.training)(*call.args, **call.kwargs)
+    except Exception as failure:
+        return failure
     return None
 
 
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, OtherPathError) else "its size is written in the network's code"
+def _reason(failure: Exception) -> str:
+    return str(failure) if isinstance(failure, OtherPathError) else "its size is written in the network's code"
 
 
-def _place(error: Exception) -> str:
+def _place(failure: Exception) -> str:
     """Return " at package/file.py:12" for the innermost line that is neither torch's nor ours."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    for frame in reversed(traceback.extract_tb(failure.__traceback__)):
         if not frame.filename.startswith((_TORCH, _HERE)):
             return f" at {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
     return ""

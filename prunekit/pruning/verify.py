@@ -1,63 +1,53 @@
-"""Is a plan safe for this network? Exactness at two sizes, and the cut network analysed again: the same structure."""
+"""Is a plan safe for this network? Exactness wherever its code may go, and the cut network analysed again."""
 
 import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from prunekit.equality.compare import outputs
 from prunekit.errors import PruneError
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
+from prunekit.pruning.elsewhere import elsewhere
 from prunekit.pruning.ids import FIXED, NONE, IntArray
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import check_exact, pruned
-from prunekit.pruning.trial import check_path
-
-_LARGER = 32  # px; strides of segmentation networks are at most 32
+from prunekit.pruning.trial import Call, check_path
 
 
 def verify(module: nn.Module, plan: Plan, coupling: Coupling, example_inputs: tuple[Any, ...]) -> float:
-    """Prove a plan on copies and return its exactness, the worse of two sizes.
+    """Prove a plan on copies and return its exactness, the worst of several sizes.
 
     Args:
         module: the dense network; stays as it is.
         plan: made from `coupling`.
         coupling: the analysis of `module`.
-        example_inputs: positional arguments. Images are tried larger by 32 px too, where the network takes that.
+        example_inputs: positional arguments. Images are tried in pairs, at half the size, larger by 32 px and in
+            training mode too, where the network takes that.
 
     Raises:
         PruneError: the cut network is not exact, or couples its channels differently from the dense one.
     """
     check_path(module, plan, example_inputs)
     error = check_exact(module, plan, example_inputs)
-    larger = _larger(example_inputs)
-    if _takes(module, larger):
-        error = max(error, check_exact(module, plan, larger))
+    for calls in elsewhere(example_inputs):
+        call = next((call for call in calls if _takes(module, call)), None)
+        if call is not None:
+            error = max(error, check_exact(module, plan, call.args, training=call.training))
     _check_structure(coupling, plan, analyse(pruned(module, plan), example_inputs))
     return error
 
 
-def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    def grow(value: Tensor) -> Tensor:
-        if value.dim() != 4:
-            return value
-        size = (value.shape[2] + _LARGER, value.shape[3] + _LARGER)
-        return nn.functional.interpolate(value.float(), size, mode="bilinear").to(value.dtype)
-
-    return pytree.tree_map_only(Tensor, grow, inputs)
-
-
-def _takes(module: nn.Module, inputs: tuple[Any, ...]) -> bool:
-    """Tell whether the dense network runs at this size; many are made for one size only."""
+def _takes(module: nn.Module, call: Call) -> bool:
+    """Tell whether the dense network runs there; many are made for one size only, or want labels in training."""
     try:
-        outputs(copy.deepcopy(module), inputs)
-    except Exception:  # whatever the user's code does at a size that it was not written for
+        given = outputs(copy.deepcopy(module), call.args, training=call.training)
+    except Exception:  # whatever the user's code does where it was not written for
         return False
-    return True
+    return all(bool(leaf.isfinite().all()) for leaf in given)
 
 
 def _check_structure(coupling: Coupling, plan: Plan, again: Coupling) -> None:

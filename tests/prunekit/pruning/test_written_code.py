@@ -193,14 +193,14 @@ def test_the_trial_freezes_what_fails_by_itself_and_nothing_else() -> None:
 @pytest.mark.parametrize("layers", [4, 8])
 def test_whole_networks_are_run_a_fixed_number_of_times(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
     runs: list[nn.Module] = []
-    real = trial._error
+    real = trial.error
 
     def counted(module: nn.Module, call: trial.Call) -> Exception | None:
         if isinstance(module, Attentions):
             runs.append(module)
         return real(module, call)
 
-    monkeypatch.setattr(trial, "_error", counted)
+    monkeypatch.setattr(trial, "error", counted)
     network, _ = built(lambda: Attentions([4] * layers))
     analyse(network, (torch.randn(1, 3, 16, 16),))
     assert len(runs) <= 16
