@@ -16,8 +16,14 @@ from prunekit_runtime.jsonfile import parse_json, read_bounded
 Triple = tuple[float, float, float]
 PROCESSOR: Final = "preprocessor_config.json"
 _MAX_BYTES: Final = 1 << 20
-# As smp publishes them in the config.json of these encoders' weights; all its others are ImageNet's mean and deviation.
-_HALVES: Final = ("inceptionv4", "inceptionresnetv2", "xception")
+# Of weights that smp takes from pretrained-models.pytorch, whose settings these are; its others are of ImageNet's.
+_HALVES: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_DPN_STD: Final = 1 / (0.0167 * 255)
+_DPN: Final = ((124 / 255, 117 / 255, 104 / 255), (_DPN_STD, _DPN_STD, _DPN_STD))
+_PUBLISHED: Final[Mapping[str, tuple[Triple, Triple]]] = {
+    **dict.fromkeys(("inceptionv4", "inceptionresnetv2", "xception"), _HALVES),
+    **dict.fromkeys(("dpn68", "dpn68b", "dpn92", "dpn98", "dpn107", "dpn131"), _DPN),
+}
 _UNIT: Final = 1 / 255
 
 
@@ -74,9 +80,10 @@ def _of_smp_config(encoder: str) -> OwnPreprocessing | None:
         unit = _UNIT if list(values.get("input_range", (0, 1)))[-1] == 1 else 1.0
         own = {"channels": order, "pixel_scale": unit, "mean": _triple(values["mean"]), "std": _triple(values["std"])}
         return OwnPreprocessing(own, f"smp's {encoder}")
-    if encoder in _HALVES:
-        return OwnPreprocessing({"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}, f"smp's {encoder}")
-    return None
+    if encoder not in _PUBLISHED:
+        return None
+    mean, std = _PUBLISHED[encoder]
+    return OwnPreprocessing({"mean": mean, "std": std}, f"smp's {encoder}")
 
 
 def _of_torchvision(spec: ModelSpec) -> OwnPreprocessing | None:
