@@ -23,6 +23,10 @@ class RunnerError(PrunekitError):
     """A model file cannot be run here: missing package, wrong provider, wrong shape."""
 
 
+class PictureError(PrunekitError):
+    """A picture cannot be found, read or written."""
+
+
 class MeasureError(PrunekitError):
     """A measurement cannot be taken as asked."""
 
