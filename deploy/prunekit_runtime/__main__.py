@@ -1,4 +1,4 @@
-"""Measure and check a model on the device: python -m prunekit_runtime bench model.plan --golden golden.npz."""
+"""A model on the device: measure and check it, or label pictures with it (bench, golden, predict)."""
 
 import argparse
 import json
@@ -11,17 +11,18 @@ from prunekit_runtime.errors import PrunekitError, RunnerError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.ort import PROVIDERS
+from prunekit_runtime.predicting import command as predicting
 from prunekit_runtime.preprocessing import read_contract
 from prunekit_runtime.text import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is success, 1 a refusal or a failed golden check, 130 an interruption."""
+    """Run one command; 0 is success, 1 a refusal or a failed golden check or picture, 130 an interruption."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; nothing was measured.\n")
+        sys.stderr.write("Interrupted.\n")
         return 130
     except Exception as error:
         message = str(error) if isinstance(error, PrunekitError) else sentence_of(error)
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     _add_bench(commands.add_parser("bench", help="measure a model file, and check it against its golden file"))
     _add_golden(commands.add_parser("golden", help="write a golden file from an ONNX file, with ONNX Runtime"))
+    predicting.add_options(commands.add_parser("predict", help="label pictures: masks, overlays, contours"))
     return parser
 
 

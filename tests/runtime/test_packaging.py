@@ -24,6 +24,7 @@ HEAVY = (
     "rich",
     "pydantic",
     "PIL",
+    "cv2",
     "safetensors",
 )
 
@@ -45,7 +46,8 @@ except SystemExit as stop:
 
 
 def modules() -> list[str]:
-    return [f"prunekit_runtime.{path.stem}" for path in FILES if not path.stem.startswith("__")]
+    inside = (path.relative_to(PACKAGE.parent).with_suffix("") for path in FILES if not path.stem.startswith("__"))
+    return [".".join(path.parts) for path in inside]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
