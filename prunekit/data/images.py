@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from prunekit.data.dataset import size_text
@@ -25,14 +25,18 @@ _BITS_PER_SAMPLE: Final = 258  # TIFF tag
 _RGB_MODES: Final = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "LA")
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, *, turn: bool = False) -> Tensor:
     """Read a picture as RGB, uint8 [3, H, W].
 
+    Args:
+        path: the file.
+        turn: turn a picture that EXIF data says is rotated, instead of refusing it: right where no mask goes with it.
+
     Raises:
-        DataError: the file is missing, damaged, too large, rotated by EXIF, transparent, deeper than 8 bits or holds
-            several pictures.
+        DataError: the file is missing, damaged, too large, transparent, deeper than 8 bits, holds several pictures, or
+            is rotated by EXIF data and not to be turned.
     """
-    image = load(path, IMAGE_FORMATS)
+    image = load(path, IMAGE_FORMATS, turn=turn)
     if image.mode not in _RGB_MODES:
         raise DataError(f"Image {path} has pixels of kind {image.mode}. Convert it to 8-bit RGB.")
     if not is_opaque(image, path):
@@ -53,22 +57,23 @@ def image_size(path: Path, formats: tuple[str, ...]) -> tuple[int, int]:
         return image.height, image.width
 
 
-def load(path: Path, formats: tuple[str, ...]) -> Image.Image:
-    """Decode a whole file, its pixels as stored.
+def load(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Image.Image:
+    """Decode a whole file, its pixels as stored; with `turn`, upright.
 
     Raises:
-        DataError: the file is missing, of another format, too large, truncated, rotated by its EXIF data, or holds
-            several pictures.
+        DataError: the file is missing, of another format, too large, truncated, holds several pictures, or is rotated
+            by its EXIF data and not to be turned.
     """
-    with _opened(path, formats) as image:
+    with _opened(path, formats, turn=turn) as image:
         try:
             image.load()
+            upright = ImageOps.exif_transpose(image) if turn else image.copy()
             bits = max(_png_header(path)[0], _tiff_bits(image))
         except Exception as error:  # decoders raise whatever a hostile file makes their parsers trip over
             raise DataError(f"{path} is damaged or cut off: {error}. Replace the file.") from error
         if bits > 8 and len(image.getbands()) > 1:  # of these Pillow keeps the upper 8 bits and says nothing
             raise DataError(f"{path} has {bits} bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
-        return image.copy()
+        return upright
 
 
 def is_opaque(image: Image.Image, path: Path) -> bool:
@@ -115,7 +120,7 @@ def check_sizes(image_path: Path, image_HW: tuple[int, int], mask_path: Path, ma
         )
 
 
-def _opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
+def _opened(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Image.Image:
     if not path.is_file():
         raise DataError(f"{path} does not exist or is no file. Restore it, or remove its partner.")
     try:
@@ -125,21 +130,22 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
     except Exception as error:  # as in `load`
         raise DataError(f"{path} is no readable {' or '.join(formats)} file: {error}. Replace it.") from error
     try:
-        _check_header(image, path)
+        _check_header(image, path, turn=turn)
     except DataError:
         image.close()
         raise
     return image
 
 
-def _check_header(image: Image.Image, path: Path) -> None:
+def _check_header(image: Image.Image, path: Path, *, turn: bool) -> None:
     if image.width * image.height > MAX_PIXELS:
         size = size_text((image.height, image.width))
         raise DataError(f"{path} has {size} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     # The first picture of a JPEG with several is the picture by that format's standard; the others serve cameras.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise DataError(f"{path} holds several pictures (an animation, or pages). Save the one that is meant alone.")
-    if _orientation(image, path) not in (0, 1):  # 0 is written by cameras that do not know
+    rotated = _orientation(image, path) not in (0, 1)  # 0 is written by cameras that do not know
+    if rotated and not turn:
         raise DataError(
             f"{path} is turned by its EXIF data, so its mask may be too, or not. "
             "Store both upright, for instance with PIL.ImageOps.exif_transpose."
