@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit_export.errors import ExportError
-from prunekit_export.runners import contract_of_runner, open_runner
+from prunekit_export.runners import contract_for, open_runner
 from prunekit_runtime.runner import check_finite
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def evaluate_model(
     dataset = open_dataset(data, split)
     check_labels(dataset, split, data)
     with open_runner(path, provider=provider, threads=threads, trust_code=trust_code) as runner:
-        contract = contract_of_runner(runner, path)
-        if contract is None:
-            raise ExportError(f"{path} has no preprocessing.json beside it. Export it again with prunekit export.")
+        contract = contract_for(runner, path)
         _check_names(path, dataset.classes.names)
         matrix = evaluate_runner(runner, dataset, contract, on_image=on_image)
         ran_on = runner.name

@@ -91,10 +91,22 @@ def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, tr
 def _open_run(path: Path, provider: str | None, threads: int, *, trust_code: bool) -> Runner:
     if provider not in (None, "cpu", "cuda"):
         raise ExportError(
-            f"{path} is a run, which torch runs on cpu or cuda, got --provider {provider}. "
+            f"{path} is a run, which torch runs on cpu or cuda, not on {provider}. "
             f"Export it first: prunekit export {path}"
         )
     return TorchRunner(path, provider or "cpu", threads, trust_code=trust_code)
+
+
+def contract_for(runner: Runner, path: Path) -> Preprocessing:
+    """Return the preprocessing contract of a model.
+
+    Raises:
+        ExportError: an exported file has lost the one beside it.
+    """
+    contract = contract_of_runner(runner, path)
+    if contract is None:
+        raise ExportError(f"{path} has no {CONTRACT} beside it. Export it again with prunekit export.")
+    return contract
 
 
 def contract_of_runner(runner: Runner, path: Path) -> Preprocessing | None:

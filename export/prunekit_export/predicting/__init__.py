@@ -1,0 +1,1 @@
+"""Label pictures and videos with a run, an ONNX file or an engine."""
