@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from prunekit.errors import UntrustedCodeError
-from prunekit_cli import demo, evaluate, export, importing, inspect, output, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, importing, inspect, output, predict, profile, prune, recipe, train
 from prunekit_runtime.errors import PrunekitError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.text import printable
@@ -101,6 +101,7 @@ for _name, _module in {
     "inspect": inspect,
     "profile": profile,
     "eval": evaluate,
+    "predict": predict,
     "recipe": recipe,
     "demo": demo,
 }.items():

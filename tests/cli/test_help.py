@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from prunekit_cli import demo, evaluate, export, inspect, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, inspect, predict, profile, prune, recipe, train
 from prunekit_cli.main import app
 
 MODULES = {
@@ -16,6 +16,7 @@ MODULES = {
     "inspect": inspect,
     "profile": profile,
     "eval": evaluate,
+    "predict": predict,
     "recipe": recipe,
     "demo": demo,
 }

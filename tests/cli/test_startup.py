@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["train", "prune", "export", "profile", "eval", "recipe", "demo"]
+COMMANDS = ["train", "prune", "export", "profile", "eval", "predict", "recipe", "demo"]
 # Not pydantic: recent releases of typer import it to show a command's help.
 HEAVY = ["torch", "torchvision", "onnx", "onnxruntime", "numpy", "PIL"]
 

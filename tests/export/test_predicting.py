@@ -77,7 +77,7 @@ def photos(run, tmp_path_factory) -> Path:
 
 
 def predicted(model, source, out, **config):
-    return predict(model, find_inputs([Path(source)], out), out, PredictConfig(**{"device": "cpu", **config}))
+    return predict(model, find_inputs([Path(source)], leave_out=out), out, PredictConfig(**{"device": "cpu", **config}))
 
 
 def labels(path):
@@ -176,7 +176,7 @@ def test_bad_pictures_are_said_as_training_says_them_and_the_others_done(run, ph
     (bad / "cut.png").write_bytes((photos / "0.png").read_bytes()[:200])
     (bad / "good.png").write_bytes((photos / "0.png").read_bytes())
     tally, seen = Tally(), []
-    inputs = find_inputs([bad], tmp_path / "out")
+    inputs = find_inputs([bad], leave_out=tmp_path / "out")
     config = PredictConfig(device="cpu", kinds=("mask",), batch_size=2)
     report = predict(run.path, inputs, tmp_path / "out", config, tally=tally, on_item=lambda now: seen.append(now.done))
     assert names(tmp_path / "out") == ["legend.png", "mask/good.png"]
@@ -314,7 +314,7 @@ def opencv(monkeypatch):
 
 def test_a_video_becomes_masks_and_a_video(run, opencv, tmp_path):
     (tmp_path / "clip.mp4").write_text("film3 10 20 30")
-    inputs = find_inputs([tmp_path], tmp_path / "out")
+    inputs = find_inputs([tmp_path], leave_out=tmp_path / "out")
     assert count_frames(inputs) == 3
     report = predicted(run.path, tmp_path, tmp_path / "out", kinds=("mask", "overlay"), batch_size=2)
     assert report.written == 3
@@ -359,7 +359,10 @@ def test_an_interrupted_video_keeps_its_masks_and_no_half_film(run, opencv, tmp_
         if tally.written == 2:
             raise KeyboardInterrupt
 
-    inputs, config = find_inputs([tmp_path], tmp_path / "out"), PredictConfig(device="cpu", kinds=("mask", "overlay"))
+    inputs, config = (
+        find_inputs([tmp_path], leave_out=tmp_path / "out"),
+        PredictConfig(device="cpu", kinds=("mask", "overlay")),
+    )
     with pytest.raises(KeyboardInterrupt):
         predict(run.path, inputs, tmp_path / "out", config, on_item=stop)
     assert names(tmp_path / "out") == ["mask/clip/000001.png", "mask/clip/000002.png"]
@@ -369,7 +372,7 @@ def test_a_video_without_opencv_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(ExportError, match=r"prunekit\[video\]"):
-        find_inputs([tmp_path / "clip.mp4"], tmp_path / "out")
+        find_inputs([tmp_path / "clip.mp4"], leave_out=tmp_path / "out")
 
 
 def test_a_real_video(run, photos, tmp_path):
@@ -384,4 +387,4 @@ def test_a_real_video(run, photos, tmp_path):
     drawn = opencv.VideoCapture(str(tmp_path / "out/side-by-side/clip.mp4"))
     assert drawn.get(opencv.CAP_PROP_FRAME_COUNT) == 3
     assert drawn.read()[1].shape == (32, 100, 3)
-    assert find_inputs([tmp_path / "clip.mp4"], tmp_path).videos[0][1] == PurePath("clip")
+    assert find_inputs([tmp_path / "clip.mp4"], leave_out=tmp_path).videos[0][1] == PurePath("clip")

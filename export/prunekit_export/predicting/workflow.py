@@ -70,14 +70,14 @@ class Inputs:
     """Files in folders that are neither."""
 
 
-def find_inputs(arguments: Sequence[Path], out_dir: Path) -> Inputs:
-    """Find pictures and videos: files, folders and patterns, without what lies in `out_dir`.
+def find_inputs(arguments: Sequence[Path], *, leave_out: Path | None = None) -> Inputs:
+    """Find pictures and videos: files, folders and patterns, without what lies in `leave_out`, where results go.
 
     Raises:
         PictureError: an argument is not there, or holds neither.
         ExportError: there are videos, and OpenCV is not installed.
     """
-    found = find_sources(arguments, IMAGE_SUFFIXES + video.SUFFIXES, leave_out=out_dir)
+    found = find_sources(arguments, IMAGE_SUFFIXES + video.SUFFIXES, leave_out=leave_out)
     named = list(zip(found.sources, unique_stems([source.name for source in found.sources]), strict=True))
     films = [pair for pair in named if _is_video(pair[0])]
     if films:
