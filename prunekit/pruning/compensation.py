@@ -84,10 +84,13 @@ def regression(moments: Moments, kept: Tensor, ridge: float, *, centred: bool) -
 
 
 def reestimate_norms_(
-    network: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object] | None = None
+    network: nn.Module,
+    batches: Iterable[Tensor | tuple[Tensor, ...]],
+    forward: Callable[..., object] | None = None,
 ) -> int:
     """Measure the running statistics of every batch norm anew, as the plain mean over `batches`; return their number.
 
+    A batch is images_B3HW, or a tuple of all that the network reads.
     Everything but the batch norms runs in evaluation mode. Modes and momenta are left as they were.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # pyright: ignore[reportPrivateUsage]  no public base
@@ -101,9 +104,10 @@ def reestimate_norms_(
             norm.momentum = None  # the cumulative mean
             norm.train()
         with torch.no_grad():
-            for images_B3HW in batches:
+            for batch in batches:
+                inputs = batch if isinstance(batch, tuple) else (batch,)
                 # Behind global pooling one image has no variance: twice the same has the same mean.
-                (forward or network)(images_B3HW if len(images_B3HW) > 1 else torch.cat([images_B3HW, images_B3HW]))
+                (forward or network)(*(value if len(value) > 1 else torch.cat([value, value]) for value in inputs))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -9,7 +9,7 @@ channels fire; sampling places keeps that and leaves a hundredth of the arithmet
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
 from prunekit.pruning.criteria.members import unit_index, weight_users
 
+BatchT = TypeVar("BatchT")
 POSITIONS = 1024
 STRIPS = 4
 STRIPS_FROM = 512  # channels; below, a product is too short for its strips to pay
@@ -201,17 +202,17 @@ class Collector:
 def collect(
     network: nn.Module,
     coupling: Coupling,
-    batches: Iterable[Tensor],
+    batches: Iterable[BatchT],
     *,
     seed: int = 0,
-    forward: Callable[[Tensor], object] | None = None,
+    forward: Callable[[BatchT], object] | None = None,
 ) -> Statistics:
     """Return the moments of every free group, measured while the network runs over `batches` in evaluation mode.
 
     Args:
         network: the network that was analysed; its mode is left as it was.
         coupling: its analysis.
-        batches: images_B3HW, on the network's device.
+        batches: images_B3HW, on the network's device, or whatever `forward` takes.
         seed: of the sampled places.
         forward: how to run a batch, where it is not `network(images)`.
 
@@ -223,8 +224,8 @@ def collect(
     network.eval()
     try:
         with Collector(network, coupling, seed=seed) as collector, torch.no_grad():
-            for images_B3HW in batches:
-                (forward or network)(images_B3HW)
+            for batch in batches:
+                (forward or network)(batch)
             statistics = collector.statistics()
     finally:
         for child, training in modes:

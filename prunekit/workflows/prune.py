@@ -13,7 +13,6 @@ from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
 from prunekit.errors import PruneError, RunError
 from prunekit.modelfile import LoadedModel, load_model, save_model
-from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
 from prunekit.pruning.criteria.registry import criterion
 from prunekit.pruning.latency_table import LatencyTable
@@ -24,7 +23,7 @@ from prunekit.training.snapshots import check_rewind
 from prunekit.workflows.pruning.analysing import Analysed, analysed
 from prunekit.workflows.pruning.config import PruneConfig as PruneConfig
 from prunekit.workflows.pruning.config import fine_tuning_recipe
-from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, settled_miou, write_cut
+from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, settled_miou, whole_groups, write_cut
 from prunekit.workflows.pruning.job import Job, LatencyMeter, Tell
 from prunekit.workflows.pruning.report import FIGURE as FIGURE
 from prunekit.workflows.pruning.report import FORMAT, config_of, write_begun, write_report
@@ -176,7 +175,7 @@ def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analyse
         cost_wanted=wanted,
         macs_before=now.coupling.macs(),
         params_before=now.coupling.params(),
-        frozen=_whole(now.coupling),
+        frozen=whole_groups(now.coupling),
         parts_before=parts_of(now.coupling.layer_macs()),
         miou_before=miou,
         miou_settled=_settled(loaded, job),
@@ -201,12 +200,6 @@ def _check_floor(miou: float | None, job: Job) -> None:
             f"The network before pruning must reach the floor of {floor:g} itself; its validation mIoU {found}. "
             "Lower --min-miou, or leave it out."
         )
-
-
-def _whole(coupling: Coupling) -> tuple[tuple[str, str], ...]:
-    """Return what stays whole and why: frozen groups, and parameters that no traced graph uses."""
-    groups = [(group.name, group.frozen) for group in coupling.groups if group.frozen is not None]
-    return (*groups, *((name, "is used by no graph that could be traced") for name in coupling.unseen))
 
 
 def _go_on(report: PruneReport, source: RunDirectory, job: Job, now: Analysed | None) -> PruneReport:

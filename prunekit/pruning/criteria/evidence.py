@@ -20,6 +20,29 @@ class Labelled(NamedTuple):
     images_B3HW: Tensor
     labels_BHW: Tensor
 
+    @property
+    def further(self) -> tuple[Tensor, ...]:
+        """The network's other inputs; most read images alone."""
+        return ()
+
+
+class LabelledInputs(Labelled):
+    """A batch of a network that reads more than images. As a tuple it is (images, labels), as for all criteria."""
+
+    _further: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of(cls, images_B3HW: Tensor, labels_BHW: Tensor, further: tuple[Tensor, ...]) -> "LabelledInputs":
+        """Make one."""
+        batch = cls(images_B3HW, labels_BHW)
+        batch._further = further
+        return batch
+
+    @property
+    def further(self) -> tuple[Tensor, ...]:
+        """The network's inputs after the first."""
+        return self._further
+
 
 @dataclass
 class Evidence:
@@ -30,10 +53,10 @@ class Evidence:
     coupling: Coupling
     batches: Callable[[], Iterable[Labelled]]
     """Opens the statistics batches; the same ones at every call."""
-    forward: Callable[[Tensor], object]
-    """Runs a batch through the network, padding and all."""
-    loss: Callable[[Tensor, Tensor], Tensor]
-    """The training loss of (images_B3HW, labels_BHW): a scalar, the mean over the batch."""
+    forward: Callable[..., object]
+    """Runs (images_B3HW, *further) through the network, padding and all."""
+    loss: Callable[..., Tensor]
+    """The training loss of (images_B3HW, labels_BHW, *further): a scalar, the mean over the batch."""
     num_classes: int
     ignore_index: int = 255
     seed: int = 0
@@ -41,13 +64,16 @@ class Evidence:
     @cached_property
     def statistics(self) -> Statistics:
         """Second moments of what the consumers of each group see."""
-        images = (batch.images_B3HW for batch in self.batches())
-        return collect(self.network, self.coupling, images, seed=self.seed, forward=self.forward)
+        return collect(self.network, self.coupling, self.batches(), seed=self.seed, forward=self.run)
 
     @cached_property
     def gates(self) -> dict[str, Gates]:
         """Gate gradients of each group, sample by sample."""
         return gate_gradients(self)
+
+    def run(self, batch: Labelled) -> object:
+        """Run one batch through the network."""
+        return self.forward(batch.images_B3HW, *batch.further)
 
     def gradients(self) -> Iterator[Labelled]:
         """Run forward and backward batch by batch in evaluation mode; after each, parameters hold its gradients.
@@ -60,9 +86,10 @@ class Evidence:
             for batch in self.batches():
                 self.network.zero_grad(set_to_none=True)
                 with torch.enable_grad(), NarrowConvolutionsContiguous():
-                    # Gradients reach layers behind frozen ones too.
-                    images_B3HW = batch.images_B3HW.detach().requires_grad_()
-                    self.loss(images_B3HW, batch.labels_BHW).backward()
+                    images_B3HW = batch.images_B3HW.detach()
+                    if images_B3HW.is_floating_point():  # gradients reach layers behind frozen ones too
+                        images_B3HW.requires_grad_()
+                    self.loss(images_B3HW, batch.labels_BHW, *batch.further).backward()
                 yield batch
         finally:
             self.network.zero_grad(set_to_none=True)

@@ -36,13 +36,13 @@ def presence(labels_BHW: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     return (onehot_BNK * known_BHW.flatten(1)[..., None]).amax(dim=1)
 
 
-def logits_of(evidence: Evidence, images_B3HW: Tensor) -> Tensor:
+def logits_of(evidence: Evidence, images_B3HW: Tensor, *further: Tensor) -> Tensor:
     """Return logits_BKHW.
 
     Raises:
         PruneError: the forward pass returns something else.
     """
-    logits = evidence.forward(images_B3HW)
+    logits = evidence.forward(images_B3HW, *further)
     if not isinstance(logits, Tensor) or logits.dim() != 4 or logits.shape[1] != evidence.num_classes:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise PruneError(
@@ -52,11 +52,11 @@ def logits_of(evidence: Evidence, images_B3HW: Tensor) -> Tensor:
     return logits
 
 
-def _classification(evidence: Evidence) -> Callable[[Tensor, Tensor], Tensor]:
+def _classification(evidence: Evidence) -> Callable[..., Tensor]:
     """Average logits over the image, as the classifiers do that backbones are pre-trained as; ask yes or no a class."""
 
-    def loss(images_B3HW: Tensor, labels_BHW: Tensor) -> Tensor:
-        logits_BK = logits_of(evidence, images_B3HW).mean(dim=(2, 3))
+    def loss(images_B3HW: Tensor, labels_BHW: Tensor, *further: Tensor) -> Tensor:
+        logits_BK = logits_of(evidence, images_B3HW, *further).mean(dim=(2, 3))
         target_BK = presence(labels_BHW, evidence.num_classes, evidence.ignore_index).to(logits_BK)
         return F.binary_cross_entropy_with_logits(logits_BK, target_BK)
 

@@ -53,8 +53,6 @@ def noise_statistics(evidence: Evidence, batches: int = NOISE_BATCHES) -> Statis
     first = next(iter(evidence.batches()), None)
     if first is None:
         raise PruneError("Criterion obspa makes noise of the size of a statistics batch, and there is none. Give one.")
-    like = first.images_B3HW
-    shape = (max(2, len(like)), *like.shape[1:])  # 2: one image has no variance behind global pooling
     generator = torch.Generator().manual_seed(evidence.seed)
     with (
         _own_statistics(evidence.network),
@@ -62,8 +60,13 @@ def noise_statistics(evidence: Evidence, batches: int = NOISE_BATCHES) -> Statis
         torch.no_grad(),
     ):
         for _ in range(batches):
-            evidence.forward(torch.randn(shape, generator=generator).to(like))
+            evidence.forward(*(_noise(like, generator) for like in (first.images_B3HW, *first.further)))
         return collector.statistics()
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    shape = (max(2, len(like)), *like.shape[1:])  # 2: one image has no variance behind global pooling
+    return torch.randn(shape, generator=generator).to(like)
 
 
 def _moment(statistics: Statistics, group: Group) -> Tensor:

@@ -38,11 +38,11 @@ def relevance_scores(evidence: Evidence, epsilon: float = EPSILON) -> Scores:
     return {name: group.gate_SU.abs().mean(dim=0).numpy() for name, group in gates.items()}
 
 
-def _true_logits(evidence: Evidence) -> Callable[[Tensor, Tensor], Tensor]:
+def _true_logits(evidence: Evidence) -> Callable[..., Tensor]:
     """The score that is explained: the true class's logit, the mean over the labelled pixels of each image."""
 
-    def score(images_B3HW: Tensor, labels_BHW: Tensor) -> Tensor:
-        logits_BKHW = logits_of(evidence, images_B3HW)
+    def score(images_B3HW: Tensor, labels_BHW: Tensor, *further: Tensor) -> Tensor:
+        logits_BKHW = logits_of(evidence, images_B3HW, *further)
         known_BHW = labels_BHW != evidence.ignore_index
         index_B1HW = labels_BHW.masked_fill(~known_BHW, 0).long()[:, None]
         true_BHW = logits_BKHW.gather(1, index_B1HW)[:, 0] * known_BHW

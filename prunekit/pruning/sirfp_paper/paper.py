@@ -215,7 +215,7 @@ class SirfpPaper:
         batch = next(iter(evidence.batches()), None)
         if batch is None:
             raise PruneError("The bias compensation runs the network once, and no batch was given. Pass at least one.")
-        forward = partial(evidence.forward, batch.images_B3HW)
+        forward = partial(evidence.run, batch)
         return fold_means_(evidence.network, evidence.coupling, keep, self.means(evidence), forward)
 
     def _bonus(self, edge_C: Tensor | None, gradient_C: Tensor | None) -> Tensor | None:
@@ -231,7 +231,7 @@ def _run(evidence: Evidence) -> None:
     try:
         with torch.no_grad():
             for batch in evidence.batches():
-                evidence.forward(batch.images_B3HW)
+                evidence.run(batch)
     finally:
         for child, training in modes:
             child.training = training

@@ -10,7 +10,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.latency_table import LatencyTable
-from prunekit.workflows.pruning.job import Job
+from prunekit.workflows.pruning.job import Job, LatencyMeter
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,7 @@ def analysed(loaded: LoadedModel, job: Job) -> Analysed:
     return Analysed(loaded, example_13HW, coupling, table)
 
 
-def measured_ms(now: Analysed, network: nn.Module, job: Job) -> float:
-    """Measure a cut copy of the network as a whole.
-
-    Raises:
-        PruneError: there is no meter.
-    """
-    assert job.meter is not None, "asked for where there is one only"
-    segmenter = now.loaded.segmenter
+def measured_ms(segmenter: Segmenter, input_shape: tuple[int, ...], meter: LatencyMeter, network: nn.Module) -> float:
+    """Measure a cut copy of a segmenter's network as a whole."""
     cut = Segmenter(network.cpu(), segmenter.num_classes, segmenter.stride).eval()
-    return job.meter.network_ms(cut, now.input_shape)
+    return meter.network_ms(cut, input_shape)

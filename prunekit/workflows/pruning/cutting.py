@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol, cast
+from typing import Final, Literal, Protocol, cast
 
 from torch import Tensor
 
 from prunekit.errors import PruneError
 from prunekit.modelfile import LoadedModel, save_model
-from prunekit.pruning.allocation import padding_waste
+from prunekit.pruning.allocation import Target, padding_waste
 from prunekit.pruning.compensation import compensate_, reestimate_norms_
 from prunekit.pruning.coupling import Coupling, Group, layer_of
 from prunekit.pruning.criteria.criterion import Criterion
@@ -63,13 +63,11 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
     job.tell(f"Choosing channels by {job.config.criterion} on {job.config.batches} batches")
     found = decided or select(now, evidence, goal, job)
     if len(report.planned) == 1:
-        _check_cuts(found, now.coupling, job)
+        check_cuts(found, now.coupling, final_target(job.config), job.config.align)
     statistics = statistics_of(evidence)
     changed = compensated(evidence, found.keep, statistics, job.criterion, job.config.compensate)
-    plan = make_plan(now.coupling, found.keep)
-    job.tell("Proving that the cut network equals the masked one")
-    error = verify(now.network.eval(), plan, now.coupling, (now.example_13HW,))
-    prune_(now.network, plan)
+    job.tell(PROVING)
+    plan, error = cut_proved_(evidence, found.keep, (now.example_13HW,))
     stage = _described(now.coupling, found, statistics, report, job)
     return plan, replace(
         stage,
@@ -80,13 +78,28 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
     )
 
 
-def _check_cuts(found: Selection, coupling: Coupling, job: Job) -> None:
+def check_cuts(found: Selection, coupling: Coupling, target: Target, align: int) -> None:
     """Refuse a target that lies within the tolerance of the network as it is."""
     if not coupling.removed(found.keep).any():
         raise PruneError(
-            f"{final_target(job.config).flag} removes no channel: counts are multiples of {job.config.align}, and "
+            f"{target.flag} removes no channel: counts are multiples of {align}, and "
             "less than one step is asked for. Ask for more, or lower --align."
         )
+
+
+PROVING: Final = "Proving that the cut network equals the masked one"
+
+
+def cut_proved_(evidence: Evidence, keep: Keep, example_inputs: tuple[Tensor, ...]) -> tuple[Plan, float]:
+    """Prove the cut on copies, then cut the network in place; return the plan and its exactness.
+
+    Raises:
+        PruneError: the cut network is not exact; nothing was cut.
+    """
+    plan = make_plan(evidence.coupling, keep)
+    error = verify(evidence.network.eval(), plan, evidence.coupling, example_inputs)
+    prune_(evidence.network, plan)
+    return plan, error
 
 
 def write_cut(
@@ -105,6 +118,12 @@ def write_cut(
     card = loaded.card.followed_by(step).model_copy(update={"plan": whole.to_json()})
     run.clear_leftovers()
     save_model(run, loaded.segmenter.cpu(), card)
+
+
+def whole_groups(coupling: Coupling) -> tuple[tuple[str, str], ...]:
+    """Return what stays whole and why: frozen groups, and parameters that no traced graph uses."""
+    groups = [(group.name, group.frozen) for group in coupling.groups if group.frozen is not None]
+    return (*groups, *((name, "is used by no graph that could be traced") for name in coupling.unseen))
 
 
 def parts_of(layer_macs: Mapping[str, int]) -> dict[str, int]:
@@ -169,7 +188,7 @@ def _described(
         macs_after=coupling.macs(found.keep),
         params_after=coupling.params(found.keep),
         groups=tuple(_group(group, found.keep, statistics) for group in coupling.free),
-        layers=_layers(coupling, found.keep),
+        layers=layer_rows(coupling, found.keep),
         parts=_by_part(coupling.layer_macs(found.keep), tuple(report.parts_before)),
         padding=_padding(coupling, found),
         compensated=(),
@@ -193,7 +212,7 @@ def _mean(cosine_UU: Tensor) -> float | None:
     return float(cosine_UU.sum()) / pairs if pairs else None
 
 
-def _layers(coupling: Coupling, keep: Keep) -> tuple[LayerRow, ...]:
+def layer_rows(coupling: Coupling, keep: Keep) -> tuple[LayerRow, ...]:
     """Return a row for every layer that makes channels, in the order of execution."""
     removed = coupling.removed(keep)
     macs_before, macs_after = coupling.layer_macs(), coupling.layer_macs(keep)

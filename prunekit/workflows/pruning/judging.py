@@ -81,5 +81,5 @@ def statistics_of(evidence: Evidence) -> Statistics:
     evidence.network.eval()
     with Collector(evidence.network, evidence.coupling, seed=evidence.seed) as collector, torch.no_grad():
         for batch in evidence.batches():
-            evidence.forward(batch.images_B3HW)
+            evidence.run(batch)
         return collector.statistics()

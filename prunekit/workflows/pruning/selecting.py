@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol, cast
 
 import numpy as np
+from torch import nn
 
 from prunekit.errors import PruneError
 from prunekit.pruning.allocation import PolicyName, Target, allocate, cost_model
@@ -17,7 +19,7 @@ from prunekit.pruning.latency_loop import meet_latency
 from prunekit.pruning.latency_table import LatencyTable, widths_of
 from prunekit.workflows.pruning.analysing import Analysed, measured_ms
 from prunekit.workflows.pruning.config import PruneConfig
-from prunekit.workflows.pruning.job import Job
+from prunekit.workflows.pruning.job import Job, Tell
 
 Keep = dict[str, list[int]]
 """Kept unit positions of each group, sorted."""
@@ -84,14 +86,29 @@ def check_reachable(now: Analysed, job: Job) -> None:
     blind = {
         group.name: Ranking(np.arange(group.width)[::-1], np.linspace(0, 1, group.width)) for group in now.coupling.free
     }
-    policy = _policy(job)
+    policy = rules_of(job).policy
     policy = "uniform" if policy == "paper" else policy
     allocate(now.coupling, blind, final_target(job.config), policy=policy, align=job.config.align, table=now.table)
 
 
-def _policy(job: Job) -> PolicyName | Literal["paper"]:
-    """Return how the cut is shared out: as asked, or as the criterion wants it."""
-    return job.criterion.allocation if job.config.allocation == "auto" else job.config.allocation
+@dataclass(frozen=True)
+class Rules:
+    """What decides which units stay, whatever the evidence was collected from."""
+
+    criterion: Criterion
+    asked: PolicyName | Literal["auto"]
+    """How the cut is shared out; "auto": as the criterion wants it."""
+    align: int
+
+    @property
+    def policy(self) -> PolicyName | Literal["paper"]:
+        """How the cut is shared out."""
+        return self.criterion.allocation if self.asked == "auto" else self.asked
+
+
+def rules_of(job: Job) -> Rules:
+    """Return the rules that a pruning's settings ask for."""
+    return Rules(job.criterion, job.config.allocation, job.config.align)
 
 
 def goal_of(job: Job, share: float, cost_source: float, cost_now: float) -> Goal:
@@ -113,9 +130,10 @@ def select(now: Analysed, evidence: Evidence, goal: Goal, job: Job) -> Selection
     if goal.reached:
         whole = {group.name: list(range(group.width)) for group in now.coupling.free}
         return Selection(whole, "none", cost_of(now, job), None)
-    choose = _chooser(evidence, goal, job)
+    choose = chooser(evidence, goal.target, rules_of(job))
     if job.config.target_kind == "latency" and job.meter is not None:
-        return _measured(now, choose, goal, job)
+        measure = partial(measured_ms, now.loaded.segmenter, now.input_shape, job.meter)
+        return meeting_latency(evidence, choose, table_of(now), goal.cost_wanted, measure, job.tell)
     return choose(now.table)
 
 
@@ -123,43 +141,53 @@ Choose = Callable[[LatencyTable | None], Selection]
 """Selects by a latency table; where the target is no latency, by none."""
 
 
-def _measured(now: Analysed, choose: Choose, goal: Goal, job: Job) -> Selection:
+def meeting_latency(
+    evidence: Evidence,
+    choose: Choose,
+    table: LatencyTable,
+    target_ms: float,
+    measure_ms: Callable[[nn.Module], float],
+    tell: Tell,
+) -> Selection:
     """Correct the table by the measured network until the target is met, or no better."""
     outcome = meet_latency(
-        now.network,
-        now.coupling,
-        table_of(now),
-        goal.cost_wanted,
+        evidence.network,
+        evidence.coupling,
+        table,
+        target_ms,
         choose=lambda table: choose(table).keep,
-        measure_ms=lambda network: measured_ms(now, network, job),
-        on_round=lambda row: job.tell(f"Predicted {row.predicted_ms:.3g} ms, measured {row.measured_ms:.3g} ms"),
+        measure_ms=measure_ms,
+        on_round=lambda row: tell(f"Predicted {row.predicted_ms:.3g} ms, measured {row.measured_ms:.3g} ms"),
     )
     best = outcome.best
     return replace(choose(outcome.table), cost_predicted=best.predicted_ms, measured_ms=best.measured_ms)
 
 
-def _chooser(evidence: Evidence, goal: Goal, job: Job) -> Choose:
-    """Rank, once; return what allocates."""
-    criterion, config, coupling = job.criterion, job.config, evidence.coupling
-    policy = _policy(job)
+def chooser(evidence: Evidence, target: Target, rules: Rules) -> Choose:
+    """Rank, once; return what allocates.
+
+    Raises:
+        PruneError: the criterion cannot judge this network.
+    """
+    criterion, policy, align, coupling = rules.criterion, rules.policy, rules.align, evidence.coupling
     if policy == "paper":
-        return lambda table: _as_published(criterion, evidence, goal, config.align, table)
+        return lambda table: _as_published(criterion, evidence, target, align, table)
     rankings = criterion.rank(evidence)
 
     def choose(table: LatencyTable | None) -> Selection:
-        found = allocate(coupling, rankings, goal.target, policy=policy, align=config.align, table=table)
-        unaligned = _unaligned(coupling, rankings, goal, policy, table) if config.align > 1 else found.keep
+        found = allocate(coupling, rankings, target, policy=policy, align=align, table=table)
+        unaligned = _unaligned(coupling, rankings, target, policy, table) if align > 1 else found.keep
         return Selection(found.keep, policy, found.cost_after, unaligned)
 
     return choose
 
 
 def _unaligned(
-    coupling: Coupling, rankings: Rankings, goal: Goal, policy: PolicyName, table: LatencyTable | None
+    coupling: Coupling, rankings: Rankings, target: Target, policy: PolicyName, table: LatencyTable | None
 ) -> Keep | None:
     """Return what the same allocation keeps with channel counts of any size, to compare with."""
     try:
-        return allocate(coupling, rankings, goal.target, policy=policy, align=1, table=table).keep
+        return allocate(coupling, rankings, target, policy=policy, align=1, table=table).keep
     except PruneError:
         return None  # only compared with; the report says that it is not known
 
@@ -173,14 +201,14 @@ class Chooses(Protocol):
 
 
 def _as_published(
-    criterion: Criterion, evidence: Evidence, goal: Goal, align: int, table: LatencyTable | None
+    criterion: Criterion, evidence: Evidence, target: Target, align: int, table: LatencyTable | None
 ) -> Selection:
     """Let a criterion with an allocation of its own choose."""
     coupling = evidence.coupling
-    judged = cast(Chooses, criterion).keep(evidence, goal.target, align, table=table)
+    judged = cast(Chooses, criterion).keep(evidence, target, align, table=table)
     keep = {group.name: judged.get(group.name, list(range(group.width))) for group in coupling.free}
     # An order of removal that ends at what is kept: the cost models ask for one.
     gone = {group.name: sorted(set(range(group.width)) - set(keep[group.name])) for group in coupling.free}
     orders = {name: np.asarray([*units, *keep[name]], dtype=np.int64) for name, units in gone.items()}
-    cost = cost_model(coupling, orders, goal.target, table).total({name: len(units) for name, units in keep.items()})
+    cost = cost_model(coupling, orders, target, table).total({name: len(units) for name, units in keep.items()})
     return Selection(keep, "paper", cost, keep if align == 1 else None)
