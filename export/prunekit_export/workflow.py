@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from prunekit.data.dataset import SegmentationDataset
     from prunekit.folding.fold import FoldReport
-    from prunekit.modelfile import LoadedModel
     from prunekit.models.segmenter import Segmenter
     from prunekit.run import RunDirectory
     from prunekit_export.request import ExportSummary
@@ -121,8 +120,8 @@ def _export(
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
     images = _images(source, loaded.contract, config, root)
-    segmenter, folded = _fold(loaded, config, images, tell)
-    height, width = _size(loaded.contract, config)
+    segmenter, report = folded(loaded.segmenter, config, images, tell)
+    height, width = input_size(loaded.contract, config)
     request = ExportRequest(
         segmenter,
         height=height,
@@ -139,7 +138,7 @@ def _export(
     )
     summary = export_into(stage, request, tell)
     params = sum(parameter.numel() for parameter in segmenter.parameters())
-    return ExportOutcome(source.path, folded, count_macs(segmenter, height, width), params, summary)
+    return ExportOutcome(source.path, report, count_macs(segmenter, height, width), params, summary)
 
 
 def count_macs(segmenter: Module, height: int, width: int) -> int:
@@ -193,18 +192,24 @@ def prepared_images(dataset: SegmentationDataset, contract: Preprocessing, count
         yield prepare(dataset[index * len(dataset) // count].image_3HW)[None]
 
 
-def _fold(
-    loaded: LoadedModel, config: ExportConfig, images: list[Tensor], tell: Callable[[str], None]
+def folded(
+    segmenter: Segmenter, config: ExportConfig, images: list[Tensor], tell: Callable[[str], None]
 ) -> tuple[Segmenter, FoldReport | None]:
+    """Return the segmenter as it is to be written; images are the scenes of the static fold."""
     if config.fold == "none":
-        return loaded.segmenter, None
+        return segmenter, None
     from prunekit.folding.fold import fold
 
     tell("folding")
-    return fold(loaded.segmenter, ccs=config.fold, scenes=images or None)
+    return fold(segmenter, ccs=config.fold, scenes=images or None)
 
 
-def _size(contract: Preprocessing, config: ExportConfig) -> tuple[int, int]:
+def input_size(contract: Preprocessing, config: ExportConfig) -> tuple[int, int]:
+    """Return height and width of the input [px], padding included.
+
+    Raises:
+        ExportError: neither the settings nor the contract have a size.
+    """
     if config.height:
         return config.height, config.width
     if not contract.height:

@@ -27,6 +27,15 @@ def adapt(raw: object, num_classes: int) -> tuple[Tensor, dict[str, Tensor]]:
     return logits_BKhw, {name: _checked(value, f"its output {name!r}", num_classes) for name, value in aux.items()}
 
 
+def main_output(raw: object) -> Tensor | None:
+    """Return the main logits of what a network returned, unchecked; None where there are none."""
+    try:
+        main, _ = _split(raw)
+    except ModelError:
+        return None
+    return main if isinstance(main, Tensor) else None
+
+
 def _split(raw: object) -> tuple[object, dict[str, object]]:
     if isinstance(raw, Tensor):
         return raw, {}

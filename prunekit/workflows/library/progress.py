@@ -1,0 +1,64 @@
+"""How a call says how far it is: nothing unless asked, a line of text, or a function of the caller's own."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TextIO, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Progress(Protocol):
+    """Told what is being done and how far it is. Any function of these three arguments will do."""
+
+    def __call__(self, step: str, done: int, total: int, /) -> None:
+        """Take note of a step: `done` of `total` parts are over; both are 0 where a step has no parts."""
+        ...
+
+
+class ProgressLine:
+    """What `progress=True` stands for: one line of text a step, on the standard error stream or any other.
+
+    A step in parts is counted on its line where that can be written over, in a terminal and in a notebook; elsewhere
+    it is told once.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = sys.stderr if file is None else file
+        self._counts = self._file.isatty() or "ipykernel" in sys.modules
+        self._open = ""
+
+    def __call__(self, step: str, done: int, total: int, /) -> None:
+        """Write the step."""
+        last = done >= total
+        if self._counts:
+            begun = "\n" if self._open not in ("", step) else "\r"
+            self._file.write(f"{begun}{step}" + (f" {done}/{total}" if total else "") + ("\n" if last else ""))
+        elif self._open != step:
+            self._file.write(f"{step}\n")
+        self._open = "" if last else step
+        self._file.flush()
+
+
+def told_by(progress: bool | Progress) -> Progress:
+    """Return what is to be told: nobody, a line of text, or the caller's own function."""
+    if isinstance(progress, bool):
+        return ProgressLine() if progress else _nobody
+    return progress
+
+
+def stages_of(progress: bool | Progress) -> Callable[[str], None]:
+    """Return what takes the name of a step alone."""
+    tell = told_by(progress)
+    return lambda step: tell(step, 0, 0)
+
+
+def counted(items: Iterable[Item], step: str, total: int, tell: Progress) -> Iterator[Item]:
+    """Yield the items, telling before the first one and after each."""
+    tell(step, 0, total)
+    for done, item in enumerate(items, start=1):
+        yield item
+        tell(step, done, total)
+
+
+def _nobody(_step: str, _done: int, _total: int, /) -> None:
+    """Say nothing."""
