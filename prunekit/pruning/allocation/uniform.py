@@ -38,7 +38,7 @@ def arbitrary_plan(coupling: Coupling, ratio: float = 0.5, align: int = 1) -> Pl
     """Remove the same share of every free group whatever it is worth: its last units. To measure speed or try a cut.
 
     A trained network loses what those channels knew; to keep it, choose by a criterion (`uniform_plan`,
-    `prunekit.workflows.prune_module`).
+    `prunekit.prune`).
 
     Args:
         coupling: the analysis.
