@@ -157,7 +157,10 @@ def _coupling(walk: Interpreter, module: nn.Module) -> Coupling:
 
 def _keeps_groups(module: nn.Module, name: str, groups: int) -> bool:
     """Tell whether a module keeps the number of its groups; otherwise the user's code computes it."""
-    layer: Any = module.get_submodule(name)
+    try:
+        layer: Any = module.get_submodule(name)
+    except AttributeError:  # a slice of a Sequential has a name in the graph, and is no module of the network
+        return False
     kept = getattr(layer, "num_groups" if isinstance(layer, nn.GroupNorm) else "groups", None)
     return isinstance(layer, GROUPED) and kept == groups
 

@@ -174,8 +174,12 @@ def group_norm(ctx: Interpreter, x: Tensor, groups: int, *rest: object) -> Tenso
     ids_GI = ids.reshape(groups, -1)
     ctx.space.unite(ids_GI[:, :1].expand_as(ids_GI), ids_GI)
     _freeze_partly_nothing(ctx, ids_GI, ids_GI)
-    assert ctx.node is not None
-    ctx.grouped[ctx.layer, ctx.node.name] = RawGroups(ctx.layer, groups, ids)
+    weight = rest[0] if rest else None
+    if isinstance(weight, (Weight, Computed)):
+        _note_groups(ctx, weight, groups, ids)
+    else:
+        assert ctx.node is not None
+        ctx.grouped[ctx.layer, ctx.node.name] = RawGroups(ctx.layer, groups, ids)
     return ids.reshape(-1, *([1] * (x.dim() - 2))).expand(x.shape)
 
 

@@ -204,3 +204,31 @@ def test_whole_networks_are_run_a_fixed_number_of_times(monkeypatch: pytest.Monk
     network, _ = built(lambda: Attentions([4] * layers))
     analyse(network, (torch.randn(1, 3, 16, 16),))
     assert len(runs) <= 16
+
+
+class Sliced(nn.Module):
+    """Calls a slice of a Sequential, whose name in the graph is no module's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1),
+            nn.Conv2d(12, 12, 3, padding=1, groups=12),
+            nn.Conv2d(12, 12, 1, groups=4),
+            nn.GroupNorm(4, 12),
+            nn.Conv2d(12, 5, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body[4:](self.body[1:4](self.body[:1](x)))
+
+
+def test_groups_of_layers_in_a_slice_of_a_sequential_are_cut() -> None:
+    torch.manual_seed(0)
+    network, images = Sliced().eval(), (torch.randn(1, 3, 8, 8),)
+    coupling = analyse(network, images)
+    assert coupling.free
+    keep = {group.name: range(1, group.width) for group in coupling.free}
+    plan = make_plan(coupling, keep)
+    assert plan.groups == {"body.1": 9, "body.2": 3, "body.3": 3}
+    assert exactness(network, plan, images) < TOLERANCE
