@@ -10,6 +10,7 @@ from prunekit_cli import formats, options, output
 from prunekit_cli.folders import recipe_near
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
+from prunekit_cli.threads import wait_patiently
 
 if TYPE_CHECKING:
     from prunekit_export.predicting.workflow import Inputs, PredictConfig
@@ -71,6 +72,7 @@ def command(
 
     Results keep the names, folders and sizes of their images. Photos that a camera marks as rotated are turned upright.
     """
+    wait_patiently()
     from prunekit_export.predicting.workflow import PredictConfig, find_inputs
     from prunekit_runtime.predicting.job import Tally, chosen_kinds
 

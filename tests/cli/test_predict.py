@@ -155,7 +155,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_many(invoke, run, monkeypatch):
     result = invoke("predict", run, "photos", "--as", "mask", "--out", "out")
     assert result.exit_code == 130
     assert "2 images are done" in result.stderr
-    assert written("out") == ["mask/0.png", "mask/1.png"]
+    assert written("out") == ["legend.png", "mask/0.png", "mask/1.png"]
 
 
 def test_a_run_with_code_of_its_own_needs_trust(invoke, run):

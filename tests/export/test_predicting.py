@@ -365,7 +365,7 @@ def test_an_interrupted_video_keeps_its_masks_and_no_half_film(run, opencv, tmp_
     )
     with pytest.raises(KeyboardInterrupt):
         predict(run.path, inputs, tmp_path / "out", config, on_item=stop)
-    assert names(tmp_path / "out") == ["mask/clip/000001.png", "mask/clip/000002.png"]
+    assert names(tmp_path / "out") == ["legend.png", "mask/clip/000001.png", "mask/clip/000002.png"]
 
 
 def test_a_video_without_opencv_names_the_extra(tmp_path, monkeypatch):

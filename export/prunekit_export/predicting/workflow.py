@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prunekit.data.images import IMAGE_SUFFIXES
+from prunekit.data.images import IMAGE_SUFFIXES, read_image
 from prunekit_export.errors import ExportError
 from prunekit_export.predicting import video
 from prunekit_export.predicting.legend import encode_legend
@@ -126,16 +126,12 @@ def predict(
         )
         stopwatch = Stopwatch()
         run = functools.partial(run_items, labeller, tally=tally, stopwatch=stopwatch, on_item=on_item)
-        items = [
-            Item(stem, functools.partial(_read, source.path), str(source.path)) for source, stem in inputs.pictures
-        ]
-        run(items, write_pictures(out_dir, config.kinds, style))
-        for source, stem in inputs.videos:
-            _film(source, stem, out_dir, config.kinds, style, run, stopwatch)
-        result = report(model, labeller, classes, out_dir, config.kinds, tally, stopwatch)
-    if tally.written:
-        _write_legend(out_dir, classes or numbered(tally.classes))
-    return result
+        try:
+            _run_all(inputs, out_dir, config.kinds, style, run, stopwatch)
+        finally:  # what is done when Ctrl-C ends the rest has its legend too
+            if tally.written:
+                write_whole(out_dir / LEGEND, encode_legend(classes or numbered(tally.classes)))
+        return report(model, labeller, classes, out_dir, config.kinds, tally, stopwatch)
 
 
 def count_frames(inputs: Inputs) -> int:
@@ -145,6 +141,20 @@ def count_frames(inputs: Inputs) -> int:
         with suppress(ExportError), Video(source.path) as opened:  # what is wrong with it is said when it is its turn
             total += opened.frames
     return total
+
+
+def _run_all(
+    inputs: Inputs,
+    out_dir: Path,
+    kinds: tuple[str, ...],
+    style: Style,
+    run: Callable[..., None],
+    stopwatch: Stopwatch,
+) -> None:
+    items = [Item(stem, functools.partial(_read, source.path), str(source.path)) for source, stem in inputs.pictures]
+    run(items, write_pictures(out_dir, kinds, style))
+    for source, stem in inputs.videos:
+        _film(source, stem, out_dir, kinds, style, run, stopwatch)
 
 
 def _film(
@@ -174,8 +184,6 @@ def _write_nothing(_: Labelled) -> None:
 
 
 def _read(path: Path) -> ByteArray:
-    from prunekit.data.images import read_image
-
     return read_image(path, turn=True).permute(1, 2, 0).contiguous().numpy()
 
 
@@ -216,7 +224,3 @@ def _refuse_taken(inputs: Inputs, out_dir: Path, config: PredictConfig, classes:
         targets.append(legend)
     sources = [source.path for source, _ in (*inputs.pictures, *inputs.videos)]
     refuse_existing(targets, sources, overwrite=config.overwrite)
-
-
-def _write_legend(out_dir: Path, classes: Classes) -> None:
-    write_whole(out_dir / LEGEND, encode_legend(classes))
