@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 from torch import nn
 
 from prunekit.errors import PruneError
+from prunekit.models.segmenter import Segmenter
 from prunekit.pruning.allocation import PolicyName, Target
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.compensation import reestimate_norms_
@@ -178,7 +179,7 @@ def _selected(
         request.tell(step, 0, 0)
 
     if target.kind == "latency" and meter is not None:
-        segmenter = subject.segmenter(evidence.num_classes)
+        segmenter = _measurable(subject, evidence.num_classes, request)
         tell("Measuring how long each layer takes")
         table = meter.table(copy.deepcopy(segmenter).cpu(), input_shape, evidence.coupling)
     choose = chooser(evidence, target, rules)
@@ -186,6 +187,20 @@ def _selected(
         return choose(table)
     measure = partial(measured_ms, subject.segmenter(evidence.num_classes), input_shape, meter)
     return meeting_latency(evidence, choose, table, target.value, measure, tell)
+
+
+def _measurable(subject: Subject, classes: int, request: Request) -> Segmenter:
+    """Return the network as a meter takes it.
+
+    Raises:
+        PruneError: it reads more than images, or returns no logits.
+    """
+    if classes < 2 or len(request.example_inputs or (0,)) > 1:
+        raise PruneError(
+            "Latency is measured of networks that read images alone and return logits of at least 2 classes. "
+            "Give target_macs= or target_params= instead, or a table= that was measured otherwise."
+        )
+    return subject.segmenter(classes)
 
 
 def _keep_card(whole: nn.Module, plan: Plan, judge: Criterion, target: Target) -> None:

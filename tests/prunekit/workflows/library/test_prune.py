@@ -217,6 +217,12 @@ def test_a_latency_asks_for_a_meter_and_asks_it() -> None:
         prunekit.prune(network(), batches(), target_latency_ms=1, meter=Clock())
 
 
+def test_a_latency_that_no_meter_can_take_is_refused() -> None:
+    one_channel = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 1, 1))
+    with pytest.raises(PruneError, match="at least 2 classes"):
+        prunekit.prune(one_channel, [batches()[0][0]], target_latency_ms=1, meter=Clock())
+
+
 def test_no_more_batches_are_taken_than_looked_at() -> None:
     taken: list[int] = []
 
