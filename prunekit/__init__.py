@@ -32,6 +32,7 @@ _PLACES = {
     "export": "prunekit_export.library",
     "load": "prunekit.workflows.library.loading",
     "open_meter": "prunekit_export.latency_meter",
+    "predict": "prunekit_export.predicting.library",
     "prune": "prunekit.workflows.library.prune",
 }
 __all__ = list(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll]  the stub lists them

@@ -22,6 +22,7 @@ from prunekit.workflows.library.report import ModuleReport as ModuleReport
 from prunekit.workflows.library.subject import analyse as analyse
 from prunekit_export.latency_meter import open_meter as open_meter
 from prunekit_export.library import export as export
+from prunekit_export.predicting.library import predict as predict
 from prunekit_runtime.preprocessing import Preprocessing as Preprocessing
 
 __version__: str

@@ -17,7 +17,7 @@ import pytest
 import prunekit
 
 ROOT = Path(__file__).parents[1]
-FUNCTIONS = ["analyse", "export", "load", "open_meter", "prune"]
+FUNCTIONS = ["analyse", "export", "load", "open_meter", "predict", "prune"]
 TYPES = [
     *("Coupling", "Criterion", "Evidence", "Group", "LoadedSegmenter", "ModuleReport", "Plan", "Preprocessing"),
     *("Progress", "ProgressLine", "PrunekitError", "Ranked", "Ranking", "Scored", "Segmenter"),
