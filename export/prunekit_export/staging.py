@@ -58,9 +58,13 @@ def staged(out_dir: Path) -> Generator[Stage]:
 
 
 def free_folder(path: Path) -> Path:
-    """Return `path`, or the first of path-2, path-3, ... that an export can be written to; makes nothing."""
+    """Return `path`, or the first of path-2, path-3, ... that an export can be written to; makes nothing.
+
+    Links are passed over: a run that somebody else made could have its export written anywhere.
+    """
     names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
-    return next(folder for folder in names if not folder.exists() or _is_empty(folder) or _is_left_over(folder))
+    own = (folder for folder in names if not folder.is_symlink())
+    return next(folder for folder in own if not folder.exists() or _is_empty(folder) or _is_left_over(folder))
 
 
 def refuse_unproved(model: Path) -> None:

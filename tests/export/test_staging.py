@@ -96,6 +96,15 @@ def test_two_exports_never_meet(tmp_path: Path) -> None:
     assert free_folder(out) == tmp_path / "export-2"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_a_run_leads_no_export_elsewhere(there: bool, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "export", tmp_path / "elsewhere"
+    if there:
+        elsewhere.mkdir()
+    out.symlink_to(elsewhere)
+    assert free_folder(out) == tmp_path / "export-2"
+
+
 @pytest.mark.parametrize("kind", ["file", "folder with a file", "link in the place of the hidden folder"])
 def test_nothing_of_others_is_touched(kind: str, tmp_path: Path) -> None:
     out, elsewhere = tmp_path / "export", tmp_path / "elsewhere"
