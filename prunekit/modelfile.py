@@ -131,7 +131,7 @@ def load_model(run: RunDirectory, *, trust_code: bool = False) -> LoadedModel:
 
     Raises:
         RunError: a file is missing, too large, damaged, or does not fit the other.
-        ModelError: the network cannot be built.
+        ModelError: the network cannot be built, or its weights are not finite.
         UntrustedCodeError: its factory is not one of prunekit's own, and not trusted.
         PruneError: the plan does not fit the network.
     """
@@ -145,6 +145,10 @@ def load_model(run: RunDirectory, *, trust_code: bool = False) -> LoadedModel:
     except ModelError as error:
         raise ModelError(f"{run.model_path}: {error}") from error
     _load_weights_(segmenter.network, run.weights_path)
+    try:
+        check_weights(segmenter.network)
+    except ModelError as error:
+        raise ModelError(f"{run.weights_path}: {error} Train again with a lower learning rate.") from None
     return LoadedModel(segmenter.eval(), card, card.contract)
 
 

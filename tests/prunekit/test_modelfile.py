@@ -167,3 +167,17 @@ def test_rebuild_gives_another_network_each_time_nothing_of_the_file_is_kept():
     one, two = rebuild(card), rebuild(card)
     assert one is not two
     assert list(one.network.state_dict()) == list(two.network.state_dict())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_not_loaded(run, value):
+    """Whoever wrote them: not every tool looks at what it saves."""
+    segmenter, card = _built()
+    save_model(run, segmenter, card)
+    weights = load_file(run.weights_path)
+    next(tensor for tensor in weights.values() if tensor.dim() == 4).view(-1)[0] = value
+    save_file(weights, run.weights_path)
+    written = json.loads(run.model_path.read_text())
+    run.model_path.write_text(json.dumps({**written, "weights_sha256": sha256_of(run.weights_path)}))
+    with pytest.raises(ModelError, match="not finite"):
+        load_model(run)
