@@ -60,6 +60,8 @@ def _data(model: Path, overrides: dict[str, Any]) -> "DataConfig":
     from prunekit.run import RunDirectory
 
     options.only_section("data", overrides)
+    if not model.exists():
+        raise options.OptionError(f"{model} does not exist. Name a run, an ONNX file or an engine.")
     recipe = recipe_near(model)
     if recipe is not None:
         return RunDirectory(recipe.parent).recipe(overrides).data

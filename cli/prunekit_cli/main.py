@@ -8,6 +8,7 @@ import io
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -111,7 +112,10 @@ for _name, _module in {
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
-    app()
+    with Path(os.devnull).open("w") as nowhere:
+        # Python has no stream where the shell closed it (`>&-`): what is written there is not wanted.
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
+        app()

@@ -15,6 +15,7 @@ import pytest
         (["train", "--set", "train.speed=3"], "train.speed"),
         (["train", "--set", "speed=3"], "section.key=value"),
         (["train", "--recipe", "no.toml"], "does not exist"),
+        (["eval", "runs/0001-trian"], "does not exist"),
         (["train", "--model", "smp:Nonsense"], "Nonsense"),
         (["train", "--data", "camvid", "--root", "nowhere"], "nowhere"),
         (["train", "--out", "/proc/nowhere"], "No such file"),

@@ -104,3 +104,11 @@ def test_output_that_cannot_be_written(command):
     with process:
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_the_shell_closed(closed):
+    """Python has none for them."""
+    command = f'"{sys.executable}" -c "from prunekit_cli.main import main; main()" recipe {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
