@@ -73,10 +73,10 @@ def test_a_second_bare_pruning_takes_the_trained_run_again_and_says_so(folder, i
     for number in (2, 3):
         done = invoke("prune", "--ratio", "0.3", *QUICK)
         assert done.exit_code == 0, done.output
-        assert "newest trained run, runs/0001-train" in " ".join(done.stderr.split())
+        assert "newest trained or imported run, runs/0001-train" in " ".join(done.stderr.split())
         report = json.loads((tmp_path / f"runs/{number:04d}-prune/prune.json").read_text())
         assert report["source"].endswith("runs/0001-train")
-    assert "runs/0002-prune is newer, but no trained run" in " ".join(done.stderr.split())
+    assert "runs/0002-prune is newer, but no trained or imported run" in " ".join(done.stderr.split())
     named = invoke("prune", "runs/0002-prune", "--ratio", "0.2", *QUICK)
     assert named.exit_code == 0, named.output
     assert "newest" not in named.stderr
@@ -86,7 +86,7 @@ def test_a_bare_pruning_without_a_trained_run_says_what_to_do(folder, invoke, tm
     shutil.copytree(folder / "runs/0001-train", tmp_path / "runs/0001-prune")
     refused = invoke("prune", *QUICK)
     assert refused.exit_code == 1
-    assert "No finished train run under runs/" in refused.stderr
+    assert "No finished train or import run under runs/" in refused.stderr
     assert "name a run" in " ".join(refused.stderr.split())
 
 
