@@ -56,10 +56,17 @@ def config() -> Config:
     return make
 
 
-@pytest.fixture(scope="session", autouse=True)
-def analyse_once() -> Any:
-    """Analyse each structure once: an analysis depends on shapes alone, and takes half a second."""
-    known: dict[object, Coupling] = {}
+@pytest.fixture(scope="session")
+def known() -> dict[object, Coupling]:
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def analyse_once(known: dict[object, Coupling]) -> Any:
+    """Analyse each structure once: an analysis of these networks depends on shapes alone, and takes half a second.
+
+    Module by module, for tests elsewhere have networks whose code differs while their shapes are the same.
+    """
 
     def analyse(network: nn.Module, inputs: tuple[Any, ...]) -> Coupling:
         shapes = tuple((name, tuple(value.shape)) for name, value in network.state_dict().items())
