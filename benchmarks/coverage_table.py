@@ -10,8 +10,8 @@ Row = Mapping[str, Any]
 Rows = Mapping[tuple[str, str], Row]
 LIMIT_S, LIMIT_GIB = 20, 4
 _HEAD = (
-    "| network | prunekit | max relative error | MACs removed | channels frozen | most common reasons | analysis [s] "
-    "| total [s] | peak [GiB] | Torch-Pruning | MACs removed | total [s] |\n" + "| --- " * 12 + "|"
+    "| network | prunekit | max relative error | MACs removed | channels frozen | most common reasons | analysis [CPU s] "
+    "| total [CPU s] | peak [GiB] | Torch-Pruning | MACs removed | total [CPU s] |\n" + "| --- " * 12 + "|"
 )
 
 
@@ -63,11 +63,11 @@ def _summary(built: list[str], ours: Mapping[str, Row], theirs: Mapping[str, Row
 def _worst(built: list[str], ours: Mapping[str, Row]) -> str:
     if not built:
         return "No rows yet."
-    slow = [name for name in built if ours[name].get("total_s", 0) > LIMIT_S]
+    slow = [name for name in built if ours[name].get("total_cpu_s", 0) > LIMIT_S]
     large = [name for name in built if ours[name].get("peak_gib", 0) > LIMIT_GIB]
     error = max(ours[name].get("error_relative", 0) for name in built)
     return (
-        f"prunekit: largest error {error:.1e}; slower than {LIMIT_S} s: {len(slow)} ({', '.join(slow) or 'none'}); "
+        f"prunekit: largest error {error:.1e}; over {LIMIT_S} CPU s: {len(slow)} ({', '.join(slow) or 'none'}); "
         f"above {LIMIT_GIB} GiB: {len(large)} ({', '.join(large) or 'none'})."
     )
 
@@ -80,9 +80,9 @@ def _line(name: str, ours: Row, theirs: Row) -> str:
         *(title, ours["status"], _number(ours.get("error_relative"), ".1e")),
         *(_number(ours.get(key), ".0%") for key in ("macs_removed", "frozen")),
         "; ".join(reasons).replace("|", "/"),
-        *(_number(ours.get(key), ".1f") for key in ("analysis_s", "total_s", "peak_gib")),
+        *(_number(ours.get(key), ".1f") for key in ("analysis_cpu_s", "total_cpu_s", "peak_gib")),
         _theirs(theirs),
-        *(_number(theirs.get("macs_removed"), ".0%"), _number(theirs.get("total_s"), ".1f")),
+        *(_number(theirs.get("macs_removed"), ".0%"), _number(theirs.get("total_cpu_s"), ".1f")),
     ]
     return "| " + " | ".join(cells) + " |"
 
