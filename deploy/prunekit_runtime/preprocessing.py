@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from prunekit_runtime.errors import ContractError
 from prunekit_runtime.jsonfile import parse_json, read_bounded
+from prunekit_runtime.rules import RULES, check_rules
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -30,7 +31,8 @@ class Preprocessing:
 
     `height` and `width` [px] are what the network sees before padding; both 0 keep each image's own size. Images come
     in RGB; where `channel_order` is "bgr" they are turned round first, and `mean` and `std` are in that order too.
-    Padding is zeros after normalisation, at the bottom and the right, to a multiple of `pad_multiple`.
+    Padding is zeros after normalisation, at the bottom and the right, to a multiple of `pad_multiple`. What is done in
+    one way only is in `rules.RULES`; docs/preprocessing.md explains all.
     """
 
     height: int
@@ -69,13 +71,13 @@ class Preprocessing:
         _require(all(map(_is_positive, self.std)), "std", self.std, "Each must be above 1e-6.")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the contract as a JSON object, every key written."""
+        """Return the contract as a JSON object, every key and every rule written."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {"version": FORMAT_VERSION, **values, "mean": list(self.mean), "std": list(self.std)}
+        return {"version": FORMAT_VERSION, **values, "mean": list(self.mean), "std": list(self.std), **RULES}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Read a contract; every key must be there and known.
+        """Read a contract; every key must be known, and there, except for rules, which earlier releases did not write.
 
         Raises:
             ContractError: a key is unknown or missing, the version is another one, or a value cannot be followed.
@@ -83,14 +85,15 @@ class Preprocessing:
         known = {"version", *(field.name for field in dataclasses.fields(cls))}
         if not isinstance(cast(object, values), Mapping):
             raise ContractError(f"A preprocessing contract is a JSON object, got {type(values).__name__}.")
-        unknown, missing = sorted(set(map(str, values)) - known), sorted(known - set(values))
+        unknown, missing = sorted(set(map(str, values)) - known - RULES.keys()), sorted(known - set(values))
         if unknown or missing:
             some = [key[:40] for key in unknown[:5]]
             raise ContractError(f"Preprocessing contract: unknown keys {some}, missing keys {missing}. {_REMEDY}")
         _require(
             values["version"] == FORMAT_VERSION, "version", values["version"], f"This release reads {FORMAT_VERSION}."
         )
-        fields = {name: value for name, value in values.items() if name != "version"}
+        check_rules(values)
+        fields = {name: value for name, value in values.items() if name in known and name != "version"}
         for name in ("mean", "std"):
             fields[name] = _triple(name, fields[name])
         return cls(**fields)

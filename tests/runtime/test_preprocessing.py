@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from prunekit_runtime.errors import ContractError
 from prunekit_runtime.preprocessing import Preprocessing, read_contract, resize_bilinear
+from prunekit_runtime.rules import RULES
 
 SIDES = st.integers(1, 70)
 SEEDS = st.integers(0, 2**31)
@@ -120,12 +121,27 @@ def test_contract_survives_json(height: int, width: int, multiple: int, scale: f
     assert Preprocessing.from_json(json.loads(json.dumps(contract.to_json()))) == contract
 
 
-@pytest.mark.parametrize("key", sorted(CONTRACT.to_json()))
+@pytest.mark.parametrize("key", sorted(CONTRACT.to_json().keys() - RULES.keys()))
 def test_missing_keys_are_named(key: str) -> None:
     values = CONTRACT.to_json()
     del values[key]
     with pytest.raises(ContractError, match=rf"missing keys .*{key}"):
         Preprocessing.from_json(values)
+
+
+def test_a_contract_of_an_earlier_release_means_the_same() -> None:
+    earlier = {name: value for name, value in CONTRACT.to_json().items() if name not in RULES}
+    assert Preprocessing.from_json(earlier) == CONTRACT
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("value", [None, True, 0, 1.5, "other", ["pad"], float("nan"), {}])
+def test_a_rule_that_is_not_followed_is_refused(rule: str, value: object) -> None:
+    if rule == "pad_value" and value == 0 and not isinstance(value, bool):
+        assert Preprocessing.from_json({**CONTRACT.to_json(), rule: value}) == CONTRACT
+        return
+    with pytest.raises(ContractError, match=rule):
+        Preprocessing.from_json({**CONTRACT.to_json(), rule: value})
 
 
 def test_unknown_keys_are_named() -> None:
