@@ -19,10 +19,12 @@ from prunekit.workflows.library.progress import Progress as Progress
 from prunekit.workflows.library.progress import ProgressLine as ProgressLine
 from prunekit.workflows.library.prune import prune as prune
 from prunekit.workflows.library.report import ModuleReport as ModuleReport
+from prunekit.workflows.library.scores import Scores as Scores
 from prunekit.workflows.library.subject import analyse as analyse
 from prunekit_export.latency_meter import open_meter as open_meter
 from prunekit_export.library import export as export
 from prunekit_export.predicting.library import predict as predict
+from prunekit_export.predicting.scoring import evaluate as evaluate
 from prunekit_runtime.preprocessing import Preprocessing as Preprocessing
 
 __version__: str

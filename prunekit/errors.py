@@ -1,6 +1,7 @@
 """The errors of the library, by what the user has to mend."""
 
 from prunekit_runtime.errors import PrunekitError as PrunekitError
+from prunekit_runtime.spelling import spelled
 
 
 class ConfigError(PrunekitError):
@@ -34,5 +35,5 @@ class UntrustedCodeError(ModelError, PruneError):
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}. If you trust it, say --trust-code; in Python, trust_code=True.")
+        super().__init__(f"{what}. If you trust it, {spelled('add --trust-code', 'pass trust_code=True')}.")
         self.what = what

@@ -17,10 +17,10 @@ import pytest
 import prunekit
 
 ROOT = Path(__file__).parents[1]
-FUNCTIONS = ["analyse", "export", "load", "open_meter", "predict", "prune"]
+FUNCTIONS = ["analyse", "evaluate", "export", "load", "open_meter", "predict", "prune"]
 TYPES = [
     *("Coupling", "Criterion", "Evidence", "Group", "LoadedSegmenter", "ModuleReport", "Plan", "Preprocessing"),
-    *("Progress", "ProgressLine", "PrunekitError", "Ranked", "Ranking", "Scored", "Segmenter"),
+    *("Progress", "ProgressLine", "PrunekitError", "Ranked", "Ranking", "Scored", "Scores", "Segmenter"),
 ]
 
 
@@ -118,6 +118,8 @@ assert_type(pair, tuple[nn.Sequential, prunekit.ModuleReport])
 assert_type(prunekit.load("runs/0002-prune"), prunekit.LoadedSegmenter)
 assert_type(prunekit.prune(prunekit.load("runs/0001-train"), train_loader), prunekit.LoadedSegmenter)
 assert_type(prunekit.analyse(model, torch.rand(1, 3, 8, 8)), prunekit.Coupling)
+assert_type(prunekit.evaluate(model, train_loader, classes=4), prunekit.Scores)
+assert_type(prunekit.evaluate("model.onnx", train_loader, ["a", "b"]).miou, float)
 assert_type(prunekit.CRITERIA["l2"].name, str)
 print(prunekit.export(model, "out", preprocessing=prunekit.Preprocessing(64, 96)).onnx_path)
 prunekit.prune(model, train_loader, target_latency_ms=8, meter=prunekit.open_meter("ort"))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.spelling import spelled
 
 FloatArray = npt.NDArray[np.float32]
 # One entry per axis, None where the model takes any size.
@@ -70,7 +71,8 @@ def check_images(images_N3hw: FloatArray, shape: Shape) -> None:
     if kind != np.float32 or not fits or 0 in got:
         raise RunnerError(
             f"The model takes float32 images of the shape {show_shape(shape)}, got {kind} {show_shape(got)}. "
-            "Prepare images with the model's preprocessing contract, or export it with --dynamic for other sizes."
+            "Prepare images with the model's preprocessing contract, or export it with "
+            f"{spelled('--dynamic', 'dynamic=True')} for other sizes."
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunekit_export.errors import ExportError
+from prunekit_runtime.spelling import in_python
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from prunekit_runtime.preprocessing import Preprocessing
 
 
+@in_python()
 def export(
     source: str | os.PathLike[str] | nn.Module,
     out_dir: str | os.PathLike[str] | None = None,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prunekit_export.errors import ExportError
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -92,7 +93,10 @@ def _locked(out_dir: Path) -> int:
     (out_dir / UNPROVED).mkdir(parents=True, exist_ok=True)
     handle = _try_lock(out_dir / UNPROVED)
     if handle is None:
-        raise ExportError(f"Another export writes to {out_dir}. Wait for it, or name another folder: --out DIR")
+        raise ExportError(
+            f"Another export writes to {out_dir}. Wait for it, or name another folder: "
+            f"{spelled('--out DIR', 'out_dir=')}"
+        )
     try:
         _refuse_content(out_dir)
     except ExportError:
@@ -116,7 +120,10 @@ def _try_lock(folder: Path) -> int | None:
 
 def _refuse_content(out_dir: Path) -> None:
     if out_dir.exists() and not (_is_empty(out_dir) or _holds_stage(out_dir)):
-        raise ExportError(f"{out_dir} is not empty. Name a new folder, --out DIR; nothing is ever overwritten.")
+        raise ExportError(
+            f"{out_dir} is not empty, and nothing is ever overwritten. "
+            f"Name a new folder: {spelled('--out DIR', 'out_dir=')}"
+        )
 
 
 def _clear_(stage: Stage) -> None:

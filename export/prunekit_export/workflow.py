@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from prunekit_export.errors import ExportError
 from prunekit_runtime.errors import PrunekitError
+from prunekit_runtime.spelling import option, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,15 +55,18 @@ class ExportConfig:
     """Training images that calibrate the fp16 pass and give the mean scene."""
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("--precision", self.precision, Precision), ("--fold", self.fold, Fold)):
+        for name, value, choices in (("precision", self.precision, Precision), ("fold", self.fold, Fold)):
             if value not in get_args(choices):
-                raise ExportError(f"{name} takes {', '.join(get_args(choices))}; got {value!r}.")
+                raise ExportError(f"{spelled(f'--{name}', name)} takes {', '.join(get_args(choices))}; got {value!r}.")
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
             raise ExportError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
         if self.batch < 1 or self.images < 1:
             raise ExportError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
         if self.dynamic and self.batch != 1:
-            raise ExportError(f"--dynamic leaves the batch open, got also --batch {self.batch}. Leave one of them out.")
+            raise ExportError(
+                f"{spelled('--dynamic', 'dynamic')} leaves the batch open, got also {option('batch', self.batch)}. "
+                "Leave one of them out."
+            )
 
 
 @dataclass(frozen=True)
@@ -213,5 +217,8 @@ def input_size(contract: Preprocessing, config: ExportConfig) -> tuple[int, int]
     if config.height:
         return config.height, config.width
     if not contract.height:
-        raise ExportError("The run keeps each image's own size, so there is none to export. Give --height and --width.")
+        raise ExportError(
+            "The run keeps each image's own size, so there is none to export. "
+            f"Give {spelled('--height and --width', 'size=(height, width)')}."
+        )
     return contract.network_size(contract.height, contract.width)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
 from prunekit.pruning.criteria.members import unit_index, weight_users
+from prunekit_runtime.spelling import option
 
 BatchT = TypeVar("BatchT")
 POSITIONS = 1024
@@ -64,7 +65,7 @@ class Statistics:
                 return found
         raise PruneError(
             f"Group {group} was never seen while the data ran: no batch was given, or its layers are not called "
-            "as modules. Choose --criterion l2, which reads weights only."
+            f"as modules. Choose {option('criterion', 'l2')}, which reads weights only."
         )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from prunekit.errors import ConfigError
 from prunekit.recipe import TrainConfig
+from prunekit_runtime.spelling import option
 
 AUTOCAST: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -21,7 +22,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("Device cuda was asked for, but torch sees no CUDA device here. Write --device cpu, or auto.")
+        raise ConfigError(
+            f"Device cuda was asked for, but torch sees no CUDA device here. Write {option('device', 'cpu')}, or auto."
+        )
     return torch.device(name)
 
 

@@ -15,6 +15,7 @@ from prunekit_runtime.predicting.drawing import KINDS, Style, encode
 from prunekit_runtime.predicting.labelling import Failed, Item, Labelled, Labeller, reason_of
 from prunekit_runtime.predicting.naming import with_suffix
 from prunekit_runtime.predicting.stopwatch import Stopwatch
+from prunekit_runtime.spelling import spelled
 
 DEFAULT_KINDS = ("mask", "overlay")
 # What one name can cause; anything else, such as a full disk, would befall all that follow.
@@ -85,7 +86,7 @@ def chosen_kinds(texts: Sequence[str]) -> tuple[str, ...]:
     words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
     unknown = next((word for word in words if word not in KINDS), None)
     if unknown is not None:
-        raise PictureError(f"--as takes {', '.join(KINDS)}, one or several; got {unknown!r}.")
+        raise PictureError(f"{spelled('--as', 'kinds')} takes {', '.join(KINDS)}, one or several; got {unknown!r}.")
     return tuple(dict.fromkeys(words)) or DEFAULT_KINDS
 
 

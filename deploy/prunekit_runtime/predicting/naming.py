@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from prunekit_runtime.errors import PictureError
+from prunekit_runtime.spelling import spelled
 
 
 def unique_stems(names: Sequence[PurePath]) -> list[PurePath]:
@@ -44,14 +45,15 @@ def refuse_existing(targets: Sequence[Path], sources: Iterable[Path], *, overwri
     there = [path for path in targets if os.path.lexists(path)]
     if not there:
         return
+    folder = spelled("--out DIR", "out_dir=")
     read = {path.resolve() for path in sources}
     own = next((path for path in there if path.resolve() in read), None)
     if own is not None:
-        raise PictureError(f"{own} is one of the pictures, and would be written over. Name another folder: --out DIR")
+        raise PictureError(f"{own} is one of the pictures, and would be overwritten. Name another folder: {folder}")
     if not overwrite:
         raise PictureError(
             f"{len(there)} of the {len(targets)} files to be written are there already, such as {there[0]}. "
-            "Name another folder, --out DIR, or say --overwrite."
+            f"Name another folder, {folder}, or {spelled('add --overwrite', 'pass overwrite=True')}."
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prunekit_runtime.spelling import in_python
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from prunekit_runtime.predicting.job import PredictReport
 
 
+@in_python()
 def predict(
     model: str | os.PathLike[str],
     pictures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

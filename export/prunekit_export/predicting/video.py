@@ -17,6 +17,7 @@ from prunekit_runtime.pictures.writing import replacing, write_whole
 from prunekit_runtime.predicting.drawing import Style, draw
 from prunekit_runtime.predicting.job import target
 from prunekit_runtime.predicting.labelling import Item
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -153,7 +154,8 @@ class _Film:
             code = self._opencv.VideoWriter_fourcc(*_CODEC)
             self._writer = self._opencv.VideoWriter(str(self._path), code, self._fps, (width, height))
         if not self._writer.isOpened():
-            raise ExportError(f"This OpenCV writes no {_CODEC} video. Ask for masks alone: --as mask")
+            masks = spelled("--as mask", 'kinds=["mask"]')
+            raise ExportError(f"This OpenCV writes no {_CODEC} video. Ask for masks alone: {masks}")
         self._writer.write(np.ascontiguousarray(frame_HW3[:height, :width, ::-1]))
 
     def is_empty(self) -> bool:

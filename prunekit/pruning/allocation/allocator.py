@@ -16,6 +16,7 @@ from prunekit.pruning.allocation.search import Problem, neighbours
 from prunekit.pruning.allocation.targets import CLOSE, TOLERANCE, Target
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.ids import IntArray
+from prunekit_runtime.spelling import option
 
 if TYPE_CHECKING:
     from prunekit.pruning.criteria.ranking import Ranking, Rankings
@@ -183,10 +184,11 @@ def _out_of_reach(target: Target, nearest: Target | None, align: int) -> str:
     asked = f"A ratio of {target.value:.3f}" if target.kind == "ratio" else f"A target of {target.text(target.value)}"
     if nearest is None and align > 1:
         return (
-            f"{asked} is out of reach: no group can lose {align} channels, or none saves. Allow finer steps: --align 1."
+            f"{asked} is out of reach: no group can lose {align} channels, or none saves. "
+            f"Allow finer steps: {option('align', 1)}."
         )
     if nearest is None:
         return f"{asked} is out of reach, and nothing near it was found. Ask for another."
-    finer = " Or allow finer steps: --align 1." if align > 1 else ""
+    finer = f" Or allow finer steps: {option('align', 1)}." if align > 1 else ""
     found = f"{nearest.value:.3f}" if target.kind == "ratio" else target.text(nearest.value)
     return f"{asked} is out of reach; the nearest found is {found}. Ask for {nearest.flag}.{finer}"

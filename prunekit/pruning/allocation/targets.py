@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from prunekit.errors import PruneError
+from prunekit_runtime.spelling import spelled
 
 Kind = Literal["ratio", "macs", "params", "latency"]
 
@@ -63,17 +64,16 @@ class Target:
 
     @property
     def flag_name(self) -> str:
-        """The command line's option for this kind of target."""
-        return "--ratio" if self.kind == "ratio" else f"--target-{self.kind}"
+        """The option for this kind of target, as the caller writes it."""
+        argument = {"ratio": "ratio", "latency": "target_latency_ms"}.get(self.kind, f"target_{self.kind}")
+        return spelled("--ratio" if self.kind == "ratio" else f"--target-{self.kind}", argument)
 
     @property
     def flag(self) -> str:
-        """The option as it is typed, value included."""
-        if self.kind == "ratio":
-            return f"{self.flag_name} {self.value:.4g}"
-        if self.kind == "latency":
-            return f"{self.flag_name} {self.value:g}ms"
-        return f"{self.flag_name} {self.value:.0f}"
+        """The option as the caller writes it, value included."""
+        digits = {"ratio": f"{self.value:.4g}", "latency": f"{self.value:g}"}.get(self.kind, f"{self.value:.0f}")
+        unit = "ms" if self.kind == "latency" else ""
+        return self.flag_name + spelled(f" {digits}{unit}", f"={digits}")
 
     def text(self, value: float) -> str:
         """Return a value of the target's unit for people."""

@@ -22,6 +22,7 @@ from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot, layer_of
 from prunekit.pruning.criteria.members import is_inside, is_weight, tensor_of, unit_index, weight_users
 from prunekit.pruning.statistics import at_places
+from prunekit_runtime.spelling import option
 
 if TYPE_CHECKING:
     from prunekit.pruning.criteria.evidence import Evidence
@@ -77,7 +78,8 @@ def _check_unused(group: Group, network: nn.Module) -> None:
         if slot.role in ("in", "out") and gradient is not None and bool(gradient.any()):
             raise PruneError(
                 f"Group {group.name} is used without calling its layers as modules ({slot.parameter}), so its gate "
-                "gradients cannot be seen. Choose a criterion that reads weights, such as --criterion taylor-weight."
+                "gradients cannot be seen. Choose a criterion that reads weights, such as "
+                f"{option('criterion', 'taylor-weight')}."
             )
 
 
@@ -126,7 +128,8 @@ class _Tap:
             if len(call) % samples:
                 raise PruneError(
                     f"Layer {self.layer} gets {len(call)} rows for a batch of {samples} images, so what belongs to "
-                    "which image is unknown. Choose a criterion that needs no gradients, such as --criterion sirfp."
+                    "which image is unknown. Choose a criterion that needs no gradients, such as "
+                    f"{option('criterion', 'sirfp-unweighted')}."
                 )
         return torch.stack([call.reshape(samples, -1, self.width).sum(dim=1) for call in rows]).sum(dim=0)
 
@@ -162,7 +165,9 @@ class _Total:
 
     def gates(self) -> Gates:
         if not self.parts:
-            raise PruneError("Gate gradients need a batch, and there is none. Give one, or choose --criterion l2.")
+            raise PruneError(
+                f"Gate gradients need a batch, and there is none. Give one, or choose {option('criterion', 'l2')}."
+            )
         gate_SU = torch.cat(self.parts)
         moment_UU = None if self.moment_UU is None else self.moment_UU / len(gate_SU)
         return Gates(gate_SU, tuple(len(part) for part in self.parts), moment_UU)

@@ -16,6 +16,7 @@ from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot, layer_of
 from prunekit.pruning.criteria.ranking import FloatArray
 from prunekit.pruning.ids import IntArray
+from prunekit_runtime.spelling import option
 
 LAYERS = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
@@ -68,7 +69,7 @@ def scales(group: Group, network: nn.Module) -> list[Member]:
     if not found:
         raise PruneError(
             f"Group {group.name} has no norm with a learnt scale, which this criterion judges channels by. "
-            "Choose --criterion l2 or taylor, which judge every group."
+            f"Choose {option('criterion', 'l2')} or taylor, which judge every group."
         )
     return found
 

@@ -17,6 +17,7 @@ from prunekit.pruning.criteria.criterion import Scores
 from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.ranking import FloatArray
 from prunekit.pruning.criteria.taylor import gate_scores
+from prunekit_runtime.spelling import option
 
 # The weight mu of the classification task; 0 is the control, which is `taylor`.
 CLASSIFICATION_WEIGHT = 1.0
@@ -47,7 +48,7 @@ def logits_of(evidence: Evidence, images_B3HW: Tensor, *further: Tensor) -> Tens
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise PruneError(
             f"The forward pass must return logits of {evidence.num_classes} classes, [B, K, H, W]; it returned {got}. "
-            "Wrap the network in a Segmenter, or choose --criterion taylor, which needs the loss only."
+            f"Wrap the network in a Segmenter, or choose {option('criterion', 'taylor')}, which needs the loss only."
         )
     return logits
 

@@ -32,6 +32,7 @@ from prunekit.pruning.elimination import Consumer, eliminate
 from prunekit.pruning.redundancy import redundancy
 from prunekit.pruning.statistics import POSITIONS, Moments, at_places
 from prunekit.pruning.weight_rows import weight_rows
+from prunekit_runtime.spelling import option
 
 RIDGE = 1e-3
 
@@ -210,7 +211,7 @@ def _output_gradients(evidence: Evidence) -> dict[str, Tensor]:
         if not total.isfinite().all():
             raise PruneError(
                 f"The gradient of the loss is not finite at layer {layer}. Check the weights and the labels, or choose "
-                "--criterion sirfp-unweighted, which needs no gradient."
+                f"{option('criterion', 'sirfp-unweighted')}, which needs no gradient."
             )
     return {layer: total.double().cpu() / images for layer, total in sums.items()}
 

@@ -23,6 +23,7 @@ from prunekit.pruning.allocation.targets import TOLERANCE, Target
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.criteria.ranking import FloatArray, Ranking
 from prunekit.pruning.ids import IntArray
+from prunekit_runtime.spelling import option
 
 NOTHING_GOES = -1.0
 """A share p below every level."""
@@ -79,7 +80,7 @@ def cut(
     if met:
         return levels.keep(dict(zip(search.grid.names, widths_G.tolist(), strict=True)))
     nearest = search.nearest(target, widths_G)
-    finer = " Or allow finer steps: --align 1." if align > 1 else ""
+    finer = f" Or allow finer steps: {option('align', 1)}." if align > 1 else ""
     wanted, found = (target.text(goal.wanted(search.dense)) for goal in (target, nearest))
     raise PruneError(
         f"sirfp-paper cannot bring the network from {target.text(search.dense)} to {wanted}; the nearest found is "

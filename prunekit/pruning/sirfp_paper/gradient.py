@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from prunekit.errors import PruneError
 from prunekit.pruning.sirfp_paper.collector import DECAY
 from prunekit.pruning.sirfp_paper.members import NormLayer
+from prunekit_runtime.spelling import option
 
 GRADIENT_WEIGHT = 0.4
 """Of the gradient term beside the degree, in every part (sirfp.md 1.2 d)."""
@@ -64,6 +65,7 @@ def _scale(network: nn.Module, name: str) -> nn.Parameter:
     scale = getattr(network.get_submodule(name), "weight", None)
     if not isinstance(scale, nn.Parameter):
         raise PruneError(
-            f"Batch norm {name} has no scale, which the gradient term needs. Choose --criterion sirfp-paper without it."
+            f"Batch norm {name} has no scale, which the gradient term needs. "
+            f"Choose a criterion without that term, such as {option('criterion', 'sirfp')}."
         )
     return scale

@@ -13,6 +13,7 @@ from torch import nn
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling, Group, Slot
 from prunekit.pruning.ids import IntArray
+from prunekit_runtime.spelling import option
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -85,7 +86,7 @@ def find_members(
     if not groups:
         raise PruneError(
             "sirfp-paper scores the outputs of batch norms, and no channel that can be removed passes through one. "
-            "Choose --criterion sirfp, which measures what the consumers see."
+            f"Choose {option('criterion', 'sirfp')}, which measures what the consumers see."
         )
     return Members(tuple(layers), groups)
 

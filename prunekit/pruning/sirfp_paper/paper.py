@@ -27,6 +27,7 @@ from prunekit.pruning.sirfp_paper.score import DeletionDegree, Score
 from prunekit.pruning.sirfp_paper.stages import StageSchedule
 from prunekit.pruning.sirfp_paper.threshold import GlobalThreshold, Threshold
 from prunekit.pruning.sirfp_paper.union import Combination, UnionOverMembers
+from prunekit_runtime.spelling import option
 
 EDGE_WEIGHT = 0.4
 """lambda of the edge term in the encoder, 0 elsewhere; the scripts' comment is "0.2 or 0.4" (sirfp.md 1.2 d)."""
@@ -201,7 +202,8 @@ class SirfpPaper:
         if missing is not None:
             raise PruneError(
                 f"sirfp-paper judges channels by their batch norm, and group {missing} has none that saw data. Its own "
-                "allocation leaves such groups whole: write --allocation auto, or choose --criterion sirfp."
+                f"allocation leaves such groups whole: write {option('allocation', 'auto')}, or choose "
+                f"{option('criterion', 'sirfp')}."
             )
         # The floors' infinite level becomes that of a unit that the threshold takes last.
         return {name: Ranking(row.order_U, np.minimum(row.price_U, 1.0)) for name, row in levels.rankings.items()}

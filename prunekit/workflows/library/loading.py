@@ -8,6 +8,7 @@ from prunekit.modelfile import ModelCard, load_model
 from prunekit.models.segmenter import Segmenter
 from prunekit.run import RunDirectory, open_run
 from prunekit_runtime.preprocessing import Preprocessing
+from prunekit_runtime.spelling import in_python
 
 
 class LoadedSegmenter(Segmenter):
@@ -31,6 +32,7 @@ class LoadedSegmenter(Segmenter):
         return self.card.classes
 
 
+@in_python()
 def load(run: str | os.PathLike[str], *, trust_code: bool = False) -> LoadedSegmenter:
     """Return the network of a run, in evaluation mode on the CPU.
 

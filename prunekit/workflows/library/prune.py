@@ -15,6 +15,7 @@ from prunekit.workflows.library.report import ModuleReport
 from prunekit.workflows.library.subject import Loss
 from prunekit.workflows.pruning.config import DEFAULT_RATIO
 from prunekit.workflows.pruning.job import LatencyMeter
+from prunekit_runtime.spelling import in_python
 
 
 @overload
@@ -65,6 +66,7 @@ def prune(
 ) -> tuple[ModuleT, ModuleReport]: ...
 
 
+@in_python()
 def prune(
     model: ModuleT,
     batches: Iterable[Any],

@@ -17,6 +17,7 @@ from prunekit.pruning.analysis import analyse as analyse_inputs
 from prunekit.pruning.coupling import Coupling
 from prunekit.recipe import TrainConfig
 from prunekit.training.losses import training_loss
+from prunekit_runtime.spelling import in_python
 
 Loss = Callable[[Any, Any], Tensor]
 """The loss of (what the network returns, labels): a scalar tensor, the mean over the batch."""
@@ -119,6 +120,7 @@ def check_plain(model: nn.Module) -> None:
         raise PruneError(f"The model is wrapped in {type(model).__name__}. Give the network inside: model.{inner}")
 
 
+@in_python()
 def analyse(model: nn.Module, example_inputs: Tensor | tuple[Any, ...]) -> Coupling:
     """Find which channels of a network go together, which cannot go, and why.
 

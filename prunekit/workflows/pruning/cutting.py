@@ -27,6 +27,7 @@ from prunekit.workflows.pruning.job import Job
 from prunekit.workflows.pruning.judging import evidence_of, labelled_batches, statistics_of
 from prunekit.workflows.pruning.report import LayerRow, PaddingRow, PruneReport, StageReport
 from prunekit.workflows.pruning.selecting import Goal, Keep, Selection, cost_of, final_target, goal_of, select
+from prunekit_runtime.spelling import spelled
 
 BLOCKS = (8, 16, 32)
 """Channels that kernels take at once: 8 in fp16 and 16 or 32 in int8 on tensor cores (`allocation.padding`)."""
@@ -83,7 +84,7 @@ def check_cuts(found: Selection, coupling: Coupling, target: Target, align: int)
     if not coupling.removed(found.keep).any():
         raise PruneError(
             f"{target.flag} removes no channel: counts are multiples of {align}, and "
-            "less than one step is asked for. Ask for more, or lower --align."
+            f"less than one step is asked for. Ask for more, or lower {spelled('--align', 'align')}."
         )
 
 

@@ -20,6 +20,7 @@ from prunekit.pruning.latency_table import LatencyTable, widths_of
 from prunekit.workflows.pruning.analysing import Analysed, measured_ms
 from prunekit.workflows.pruning.config import PruneConfig
 from prunekit.workflows.pruning.job import Job, Tell
+from prunekit_runtime.spelling import spelled
 
 Keep = dict[str, list[int]]
 """Kept unit positions of each group, sorted."""
@@ -67,7 +68,7 @@ def table_of(now: Analysed) -> LatencyTable:
     if now.table is None:
         raise PruneError(
             "A target in milliseconds needs a latency table of this network on the machine it shall run on. "
-            "prunekit prune --target-latency measures one; in Python, pass meter= or table=."
+            + spelled("prunekit prune --target-latency measures one.", "Pass meter=prunekit.open_meter(), or table=.")
         )
     return now.table
 

@@ -313,3 +313,17 @@ def test_a_plan_without_scores_is_not_made() -> None:
         uniform_plan(coupling, 0.5, scores={})
     with pytest.raises(PruneError, match="not a finite number"):
         uniform_plan(coupling, 0.5, scores={"0": [float("nan")] * 64})
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"ratio": 0.97}, r"out of reach.* ratio=0\.\d+\.? .*align=1"),
+        ({"target_macs": 10**9}, r"Ask for less with target_macs\."),
+        ({"target_params": 10**9}, r"Ask for less with target_params\."),
+    ],
+)
+def test_errors_name_the_arguments_of_python(asked: dict[str, float], words: str) -> None:
+    with pytest.raises(PruneError, match=words) as raised:
+        prunekit.prune(network(), batches(), **asked)
+    assert "--" not in str(raised.value)
