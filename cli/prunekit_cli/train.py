@@ -46,7 +46,9 @@ Head = Annotated[
 Pretrained = Annotated[
     bool | None,
     typer.Option(
-        "--pretrained/--no-pretrained", help="Start from the library's weights.", show_default="no-pretrained"
+        "--pretrained/--no-pretrained",
+        help="Start from the library's pretrained encoder, with the mean and standard deviation it was trained with.",
+        show_default="no-pretrained",
     ),
 ]
 Weights = Annotated[
@@ -129,17 +131,21 @@ def command(
         options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--out": out})])
         _continue(resume, moved, trust_code, as_json)
         return
-    plan = _read(recipe, overrides)
+    plan, source = _read(recipe, overrides)
     with target_run(out, "train") as run:
-        _announce(plan, run)
+        _announce(plan, source, run)
         # What is named on the command line, or in a recipe that is, is the user's own.
         _show(_fit(plan, run, resume=False, trust_code=True, held=True), run, as_json)
 
 
-def _read(path: Path | None, overrides: dict[str, Any]) -> "Recipe":
+def _read(path: Path | None, overrides: dict[str, Any]) -> tuple["Recipe", str]:
+    """Return the recipe, and whose preprocessing it adopted, if it did."""
     from prunekit.recipe import merge, parse_recipe, read_recipe
+    from prunekit.workflows.preparing import with_pretrained_preprocessing
 
-    return parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
+    recipe = parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
+    adopted = with_pretrained_preprocessing(recipe)
+    return adopted.recipe, adopted.source
 
 
 def _continue(path: Path, moved: dict[str, Any], trust_code: bool, as_json: bool) -> None:
@@ -167,12 +173,14 @@ def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool, trust_code: boo
         return train(recipe, run, observer, resume, trust_code=trust_code, held=held, on_weights=tell_weights)
 
 
-def _announce(recipe: "Recipe", run: "RunDirectory") -> None:
+def _announce(recipe: "Recipe", source: str, run: "RunDirectory") -> None:
     data, train = recipe.data, recipe.train
+    adopted = f"{_numbers(data.mean)} and {_numbers(data.std)}, {data.channels.upper()} ({source})"
     rows = [
         Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --set data.height=..."),
         Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
         Setting("weights", _start(recipe), "--weights --pretrained"),
+        *([Setting("mean and std", adopted, "--set data.mean=... data.std=...")] if source else []),
         Setting(
             "training", f"{train.epochs} epochs, batch {train.batch_size}, {train.optimiser}", "--epochs --batch-size"
         ),
@@ -184,6 +192,10 @@ def _announce(recipe: "Recipe", run: "RunDirectory") -> None:
     ]
     output.settings("Training", rows)
     output.say("All settings: prunekit recipe; any of them: --set section.key=value")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _start(recipe: "Recipe") -> str:

@@ -19,6 +19,7 @@ from prunekit.training.device import cpu_threads, resolve_device
 from prunekit.training.events import Observer
 from prunekit.training.loop import FitReport, fit
 from prunekit.training.seeding import seeded
+from prunekit.workflows.preparing import with_pretrained_preprocessing
 
 
 def train(
@@ -34,7 +35,8 @@ def train(
     """Train the recipe's network into `run`, or go on where `run` was interrupted.
 
     Args:
-        recipe: the settings; written to `run` with every default filled in.
+        recipe: the settings; written to `run` with every default filled in. With pretrained weights, mean and standard
+            deviation are theirs where the recipe does not say them.
         run: the run directory, new or interrupted; locked before anything is read from it or written to it.
         observer: told about each step and epoch.
         resume: take up `run`'s checkpoint if there is one; otherwise start anew.
@@ -79,7 +81,7 @@ def _trained(
     resume: bool,
     on_weights: Callable[[WeightsReport], None],
 ) -> FitReport:
-    recipe = with_named_network(recipe)
+    recipe = with_named_network(recipe if resume else with_pretrained_preprocessing(recipe).recipe)
     resolve_device(recipe.train.device)  # a wrong device is known before any data is read
     train_set, val_set = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
     if not resume:

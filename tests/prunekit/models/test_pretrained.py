@@ -7,6 +7,10 @@ from safetensors.torch import save_file
 from prunekit.errors import ModelError
 from prunekit.models.own_preprocessing import own_preprocessing
 from prunekit.models.zoo import build
+from prunekit.recipe import IMAGENET_MEAN, parse_recipe
+from prunekit.run import RunDirectory
+from prunekit.workflows.preparing import Adopted, with_pretrained_preprocessing
+from prunekit.workflows.train import train
 
 SMP = "smp:Unet?encoder=resnet18"
 TIMM = "smp:Unet?encoder=tu-resnet18.a1_in1k"
@@ -54,6 +58,53 @@ def test_an_encoder_of_smp_comes_from_the_cache(cache):
     assert all(torch.equal(encoder.state_dict()[name], value) for name, value in tensors.items())
     own = {"channels": "bgr", "pixel_scale": 1.0, "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     assert own_preprocessing(SMP).settings == own
+
+
+def test_a_training_adopts_the_preprocessing_of_its_weights(cache, tmp_path):
+    from segmentation_models_pytorch.encoders import encoders
+
+    settings = encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    tensors = build(SMP, num_classes=3).network.encoder.state_dict()
+    config = '{"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_space": "BGR", "input_range": [0, 255]}'
+    stored(cache, settings["repo_id"], settings["revision"], config, tensors)
+    values = {
+        "data": {"height": 32, "width": 64, "train_images": 2, "val_images": 1, "std": (1.0, 1.0, 1.0)},
+        "model": {"name": SMP, "pretrained": True},
+        "train": {"epochs": 1, "batch_size": 2, "threads": 1, "device": "cpu"},
+    }
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    report = train(parse_recipe(values), run)
+    contract = report.card.contract
+    assert (contract.channel_order, contract.scale) == ("bgr", 1.0)
+    assert contract.mean == (0.1, 0.2, 0.3)
+    assert contract.std == (1.0, 1.0, 1.0)  # the recipe's own word
+    assert run.recipe().data.mean == (0.1, 0.2, 0.3)
+    assert (contract.height, contract.width) == (32, 64)
+
+
+@pytest.mark.parametrize(
+    ("model", "mean", "source"),
+    [
+        ({"name": "smp:Unet?encoder=xception", "pretrained": True}, (0.5, 0.5, 0.5), "smp's xception"),
+        ({"name": "smp:Unet?encoder=xception"}, IMAGENET_MEAN, ""),
+        ({"name": SMP, "pretrained": True}, IMAGENET_MEAN, "ImageNet's, assumed"),
+        ({"name": "torchvision:fcn_resnet50", "pretrained": True}, IMAGENET_MEAN, "torchvision's fcn_resnet50"),
+    ],
+)
+def test_whose_preprocessing_it_is_is_said(cache, model, mean, source):
+    adopted = with_pretrained_preprocessing(parse_recipe({"model": model}))
+    assert adopted.recipe.data.mean == pytest.approx(mean)
+    assert adopted.source.startswith(source)
+    assert bool(adopted.source) == bool(source)
+    again = with_pretrained_preprocessing(adopted.recipe)
+    assert again.recipe == adopted.recipe
+
+
+def test_what_the_recipe_says_stays(cache):
+    own = {"mean": (0.3, 0.3, 0.3), "std": (0.2, 0.2, 0.2), "channels": "rgb", "pixel_scale": 1.0}
+    recipe = parse_recipe({"model": {"name": "smp:Unet?encoder=xception", "pretrained": True}, "data": own})
+    assert with_pretrained_preprocessing(recipe) == Adopted(recipe, "as the recipe says")
 
 
 def test_an_encoder_of_timm_comes_from_the_cache(cache):
