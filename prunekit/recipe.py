@@ -58,9 +58,18 @@ def _differing(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
+def _one_or_more(value: Any) -> Any:
+    """Take one number for a list of it."""
+    return [value] if isinstance(value, int) else _numbers(value)
+
+
 _RANGE: Final = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?", re.ASCII)
 MaskValues = Annotated[
     tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_numbers), AfterValidator(_differing)
+]
+
+IgnoredNumbers = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_one_or_more), AfterValidator(_differing)
 ]
 
 
@@ -100,6 +109,12 @@ class DataConfig(Section):
         default=(),
         max_length=MAX_MASK_VALUES,
         description="number of each class in index masks, such as 0,255 or 1-150; empty: 0, 1, 2, ... (folder)",
+    )
+    ignore_index: IgnoredNumbers = Field(
+        default=(),
+        max_length=MAX_MASK_VALUES,
+        description="number in index masks that does not count, or several (0,255); empty: as the class list says, or "
+        "255 (folder)",
     )
     allow_absent_classes: bool = Field(
         default=False, description="train though a class has no training pixel, or 255 is all that masks hold beside 0"
@@ -142,8 +157,9 @@ class DataConfig(Section):
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
         if self.name == "shapes" and (self.root or self.classes):
             raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
-        if self.name != "folder" and self.mask_values:
-            raise ValueError(f"mask_values belong to the folder data set, and name is {self.name}; leave them out")
+        for key in ("mask_values", "ignore_index"):
+            if self.name != "folder" and getattr(self, key):
+                raise ValueError(f"{key} belongs to the folder data set, and name is {self.name}; leave it out")
         return self
 
 

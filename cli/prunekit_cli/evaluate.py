@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prunekit_cli import formats, options, output
+from prunekit_cli import data_options, formats, options, output
 from prunekit_cli.folders import recipe_near
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
@@ -18,11 +18,29 @@ EXAMPLES = (
     "prunekit eval runs/0001-train",
     "prunekit eval runs/0001-train/export/model.onnx",
     "prunekit eval model.onnx --data camvid --root /data/camvid --split test",
+    "prunekit eval model.onnx --data folder --root street --classes street.toml",
 )
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
 Data = Annotated[
     str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="as in the model's run")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Class list of the folder data set (TOML, text, CSV).",
+        show_default="as in the model's run",
+    ),
+]
+Ignore = Annotated[
+    str | None,
+    typer.Option(
+        "--ignore-index",
+        metavar="N",
+        help="Number in the masks that does not count, or several: 0,255.",
+        show_default="as in the model's run",
+    ),
 ]
 Split = Annotated[str, typer.Option(metavar="train|val|test", help="Part of the data set.")]
 
@@ -31,6 +49,8 @@ def command(
     model: Model,
     data: Data = None,
     root: options.RootOption = None,
+    classes: Classes = None,
+    ignore_index: Ignore = None,
     settings: options.SetOption = None,
     split: Split = "val",
     provider: options.ProviderOption = None,
@@ -40,7 +60,8 @@ def command(
 ) -> None:
     """Evaluate a model at the labels' own size, with the preprocessing that was saved with it."""
     part = options.one_of("--split", split, ("train", "val", "test"))
-    overrides = options.parse_settings(settings) | options.given({"data.name": data, "data.root": root})
+    named = {"data.name": data, "data.root": root, **data_options.mask_settings(classes, ignore_index)}
+    overrides = options.parse_settings(settings) | options.given(named)
     config = _data(model, overrides)
     rows = [
         Setting("data", f"{config.name} {config.root}".strip(), "--data --root"),

@@ -1,12 +1,11 @@
 """`prunekit import`: make a run of a network that was trained elsewhere."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from prunekit_cli import formats, options, output
+from prunekit_cli import data_options, formats, options, output
 from prunekit_cli.folders import target_run
 from prunekit_cli.options import OptionError
 from prunekit_cli.output import Setting, Table
@@ -24,7 +23,6 @@ EXAMPLES = (
     "prunekit import --model torchvision:lraspp_mobilenet_v3_large --weights net.pt --size 520x520 --classes voc.txt",
     "prunekit import --model hf:segformer-folder --data folder --root street",
 )
-_SIZE: Final = re.compile(r"([0-9]{1,6})[xX]([0-9]{1,6})", re.ASCII)
 _ASSUMED: Final = {"mean": "ImageNet's, assumed", "std": "ImageNet's, assumed", "pixel_scale": "1/255, assumed"}
 
 Model = Annotated[
@@ -95,6 +93,7 @@ def command(
     data: Data = None,
     root: Root = None,
     classes: Classes = None,
+    ignore_index: data_options.IgnoreOption = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -118,8 +117,8 @@ def command(
     flags = {
         "data.name": data if data is not None or classes is None else "folder",
         "data.root": root,
-        "data.classes": classes,
-        **_size(size),
+        **data_options.mask_settings(classes, ignore_index),
+        **data_options.size_settings(size),
         "data.mean": mean,
         "data.std": std,
         "data.channels": None if channels is None else options.one_of("--channels", channels.lower(), ("rgb", "bgr")),
@@ -141,15 +140,6 @@ def command(
         output.show_json({"run": run.path, "report": report})
     else:
         _show(report, prepared.recipe, run)
-
-
-def _size(text: str | None) -> dict[str, int]:
-    if text is None:
-        return {}
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise OptionError(f"--size takes height x width in pixels, got {text!r}. Write for example --size 512x1024")
-    return {"data.height": int(match[1]), "data.width": int(match[2])}
 
 
 def _prepared(path: Path | None, overrides: dict[str, Any]) -> "Prepared":

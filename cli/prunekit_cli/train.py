@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prunekit_cli import formats, options, output
+from prunekit_cli import data_options, formats, options, output
 from prunekit_cli.folders import target_run
 from prunekit_cli.importing import tell_weights
 from prunekit_cli.observing import TrainingProgress
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "prunekit train",
-    "prunekit train --data camvid --root /data/camvid --epochs 60 --precision bf16",
+    "prunekit train --data camvid --root /data/camvid --size 360x480 --epochs 60 --precision bf16",
+    "prunekit train --data folder --root street --classes street.toml --size 512x1024",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",
     "prunekit train --resume runs/0001-train",
@@ -81,6 +82,9 @@ def command(
     settings: options.SetOption = None,
     data: Data = None,
     root: Root = None,
+    classes: data_options.ClassesOption = None,
+    ignore_index: data_options.IgnoreOption = None,
+    size: data_options.SizeOption = None,
     model: Model = None,
     head: Head = None,
     pretrained: Pretrained = None,
@@ -107,6 +111,8 @@ def command(
     flags = {
         "data.name": data,
         "data.root": root,
+        **data_options.mask_settings(classes, ignore_index),
+        **data_options.size_settings(size),
         "model.name": model,
         "model.head": head,
         "model.pretrained": pretrained,
@@ -177,7 +183,7 @@ def _announce(recipe: "Recipe", source: str, run: "RunDirectory") -> None:
     data, train = recipe.data, recipe.train
     adopted = f"{_numbers(data.mean)} and {_numbers(data.std)}, {data.channels.upper()} ({source})"
     rows = [
-        Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --set data.height=..."),
+        Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --size"),
         Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
         Setting("weights", _start(recipe), "--weights --pretrained"),
         *([Setting("mean and std", adopted, "--set data.mean=... data.std=...")] if source else []),

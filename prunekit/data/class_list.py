@@ -2,35 +2,44 @@
 
 As TOML, everything but the names optional:
 
-    ignore_index = 255          # number in index masks of pixels that do not count
+    ignore_index = 255          # number in index masks of pixels that do not count; or several: [0, 255]
     ignore_colour = [0, 0, 0]   # colour in RGB masks of pixels that do not count
     masks = "auto"              # "index": the stored number is the class; "colour": the shown colour is;
                                 # "auto": index for grey and palette PNGs, colour for RGB
     [[classes]]
     name = "road"
-    colour = [128, 64, 128]
+    colour = [128, 64, 128]     # or "#804080"; color is read too
+    id = 7                      # number in index masks, or several: [7, 8]; without ids the place in the list, from 0
+
+    [label_map]                 # in place of ids: number in index masks -> name, place in the list, or "ignore"
+    7 = "road"
+    "34-40" = "ignore"
 
 As text, one class a line, `road` or `road 128 64 128`, or a table, `road,128,64,128`, with or without the names of its
-columns in the first row (`labels.table`); blank lines and lines that start with # do not count.
+columns in the first row (`labels.table`); blank lines and lines that start with # do not count. docs/data.md has
+examples of each.
 """
 
-import colorsys
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap
+from prunekit.data.labels.colours import Colour, as_colour
+from prunekit.data.labels.colours import made_up_palette as made_up_palette
+from prunekit.data.labels.document import Document, MaskKind
+from prunekit.data.labels.numbers import Numbers, numbers_of
 from prunekit.data.labels.table import is_table, read_table
 from prunekit.errors import DataError
 from prunekit.tomltext import parse_toml, shown
 
 MAX_LIST_BYTES: Final = 1 << 20
-Colour = tuple[int, int, int]
-MaskKind = Literal["auto", "index", "colour"]
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
+_HEX: Final = re.compile(r"#[0-9a-fA-F]{6}", re.ASCII)
 _OTHER_SUFFIXES: Final = (".json", ".yaml", ".yml", ".xml")
 _LISTED: Final = 10  # mistakes that an error shows before it counts the rest
 
@@ -42,93 +51,96 @@ class ClassList:
     classes: ClassMap
     coloured: bool
     """The colours were given, so that masks may show them; else the palette is made up for pictures."""
-    ignore_index: int = IGNORE_INDEX
-    """The number in index masks that becomes the class map's ignore index."""
+    ignore_index: int | tuple[int, ...] = IGNORE_INDEX
+    """The numbers in index masks that become the class map's ignore index."""
     ignore_colour: Colour | None = None
     masks: MaskKind = "auto"
     values: tuple[int, ...] = ()
-    """The number in index masks of each class; empty where that is the class's own place in the list."""
+    """The number in index masks of each class (data.mask_values); empty where the class list says which."""
+    numbers: Numbers = ()
+    """Number in index masks and its label, by ids or a label map; empty where that is the class's place in the list."""
 
     def __post_init__(self) -> None:
+        if self.values and self.numbers:
+            raise DataError(
+                "data.mask_values names numbers, and the class list does too, by id or label_map. Keep one of them."
+            )
         if self.values and len(self.values) != len(self.classes):
             raise DataError(
                 f"data.mask_values names {len(self.values)} numbers, the class list {len(self.classes)} classes. "
                 "Give one number a class, in the order of the list."
             )
-        known = self.values or range(len(self.classes))
-        if self.ignore_index in known and not (self.values and self.ignore_index == IGNORE_INDEX):
-            name = self.classes.names[known.index(self.ignore_index)]
-            raise DataError(
-                f"ignore_index {self.ignore_index} is also the class {name!r} in the masks. "
-                "Choose a number that is no class, or remove that class from the list if it is the last."
-            )
+        known = self._class_numbers
+        for number in self._ignore_numbers:
+            given_way = number == IGNORE_INDEX and (self.values or self.numbers)  # 255 is ignored unless it is a class
+            if known.get(number, IGNORE_INDEX) != IGNORE_INDEX and not given_way:
+                raise DataError(_ignored_class(number, self.classes.names, known[number]))
+
+    @cached_property
+    def label_of(self) -> dict[int, int]:
+        """The label of each number that index masks may hold."""
+        return dict.fromkeys(self._ignore_numbers, IGNORE_INDEX) | self._class_numbers
 
     @property
-    def ignored_value(self) -> int | None:
-        """The number in index masks of pixels that do not count; None where every number is a class."""
-        return None if self.ignore_index in self.values else self.ignore_index
+    def _ignore_numbers(self) -> tuple[int, ...]:
+        return (self.ignore_index,) if isinstance(self.ignore_index, int) else self.ignore_index
+
+    @property
+    def _class_numbers(self) -> dict[int, int]:
+        if self.numbers:
+            return dict(self.numbers)
+        return {number: label for label, number in enumerate(self.values or range(len(self.classes)))}
 
 
-_Channel = Annotated[int, Field(ge=0, le=255)]
+def _ignored_class(number: int, names: tuple[str, ...], label: int) -> str:
+    others = f"1-{len(names) - 1}" if number == 0 and len(names) > 1 else "..."
+    return (
+        f"ignore_index {number} is also the class {names[label]!r} in the masks. To ignore that class, remove it from "
+        f"the list and name the numbers of the others: --set data.mask_values={others} . Else choose a number that is "
+        "no class."
+    )
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    name: str
-    colour: list[_Channel] | None = Field(None, min_length=3, max_length=3)
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    ignore_index: int = Field(IGNORE_INDEX, ge=0, le=65535)
-    ignore_colour: list[_Channel] | None = Field(None, min_length=3, max_length=3)
-    masks: MaskKind = "auto"
-    classes: list[_Entry] = Field(min_length=1)
-
-
-def read_class_list(path: Path, values: tuple[int, ...] = ()) -> ClassList:
+def read_class_list(path: Path, values: tuple[int, ...] = (), ignore_index: tuple[int, ...] = ()) -> ClassList:
     """Read a class list; a name ending in .toml is TOML, anything else text or a table.
 
     Args:
         path: the file.
         values: the number of each class in index masks, where that is not its place in the list.
+        ignore_index: the numbers in index masks that do not count, in place of those that the list names.
 
     Raises:
-        DataError: the file is missing, too large, malformed, colours only some classes, repeats a colour, or does not
-            fit `values`.
+        DataError: the file is missing, too large, malformed, colours only some classes, repeats a colour or a number,
+            or does not fit `values` or `ignore_index`.
     """
     text = _read_text(path)
     document = _from_toml(text, path) if path.suffix.lower() == ".toml" else _from_text(text, path)
-    colours = [_colour(entry.colour) for entry in document.classes if entry.colour is not None]
+    colours = [as_colour(entry.colour) for entry in document.classes if entry.colour is not None]
     if colours and len(colours) != len(document.classes):
         raise DataError(f"{path} gives {len(colours)} of {len(document.classes)} classes a colour. Give all, or none.")
-    ignored = None if document.ignore_colour is None else _colour(document.ignore_colour)
+    ignored = None if document.ignore_colour is None else as_colour(document.ignore_colour)
     palette = tuple(colours) or made_up_palette(len(document.classes))
     try:
-        classes = ClassMap(tuple(entry.name for entry in document.classes), palette)
-        found = ClassList(classes, bool(colours), document.ignore_index, ignored, document.masks, values)
+        found = ClassList(
+            ClassMap(tuple(entry.name for entry in document.classes), palette),
+            coloured=bool(colours),
+            ignore_index=ignore_index or tuple(document.ignore_index),
+            ignore_colour=ignored,
+            masks=document.masks,
+            values=values,
+            numbers=numbers_of(document),
+        )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     _refuse_repeated(colours if ignored is None else [*colours, ignored], path)
     return found
 
 
-def made_up_palette(count: int) -> tuple[Colour, ...]:
-    """Return `count` colours that are easy to tell apart, the same for the same count."""
-    # Steps of the golden ratio spread hues evenly however many there are; value and saturation alternate.
-    hues = [(0.11 + index * 0.618034) % 1.0 for index in range(count)]
-    tones = [((0.75, 0.55)[index % 2], (0.95, 0.75, 0.6)[index % 3]) for index in range(count)]
-    return tuple(
-        _colour([round(255 * part) for part in colorsys.hsv_to_rgb(hue, *tone)])
-        for hue, tone in zip(hues, tones, strict=True)
-    )
-
-
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise DataError(
-            f"Class list {path.absolute()} does not exist. Name one as data.classes (--set data.classes=FILE), "
-            "or put classes.toml into the data set's folder."
+            f"Class list {path.absolute()} does not exist. Name one: --classes FILE, or data.classes in the "
+            "recipe; or put classes.toml into the data set's folder."
         )
     if path.stat().st_size > MAX_LIST_BYTES:
         raise DataError(f"Class list {path} has over {MAX_LIST_BYTES} bytes. Is it a class list?")
@@ -138,7 +150,7 @@ def _read_text(path: Path) -> str:
         raise DataError(f"Class list {path} cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from error
 
 
-def _from_toml(text: str, path: Path) -> _Document:
+def _from_toml(text: str, path: Path) -> Document:
     try:
         values = parse_toml(text)
     except ValueError as error:
@@ -146,7 +158,7 @@ def _from_toml(text: str, path: Path) -> _Document:
     return _document(values, path)
 
 
-def _from_text(text: str, path: Path) -> _Document:
+def _from_text(text: str, path: Path) -> Document:
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
@@ -160,19 +172,23 @@ def _from_text(text: str, path: Path) -> _Document:
     return _document({"classes": read_table(lines, str(path)) if table else list(map(_entry, lines))}, path)
 
 
-def _document(values: dict[str, Any], path: Path) -> _Document:
+def _document(values: dict[str, Any], path: Path) -> Document:
     try:
-        return _Document.model_validate(values)
+        return Document.model_validate(values)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {shown(e['input'])})" for e in error.errors()]
         rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
         raise DataError(
             f"Class list {path} cannot be followed:\n  " + "\n  ".join([*lines[:_LISTED], *rest]) + "\n"
-            "It holds [[classes]] tables with name and colour, and may hold ignore_index, ignore_colour and masks."
+            "It holds [[classes]] tables with name, colour and id, and may hold ignore_index, ignore_colour, masks and "
+            "label_map."
         ) from None
 
 
 def _entry(line: str) -> dict[str, Any]:
+    *name, last = line.split()
+    if name and _HEX.fullmatch(last):
+        return {"name": " ".join(name), "colour": last}
     *words, red, green, blue = ["", "", "", *line.split()]
     if len(words) > 3 and all(_NUMBER.fullmatch(part) for part in (red, green, blue)):
         return {"name": " ".join(words[3:]), "colour": [_channel(part) for part in (red, green, blue)]}
@@ -182,11 +198,6 @@ def _entry(line: str) -> dict[str, Any]:
 def _channel(digits: str) -> int:
     """Return a number, or for one of many digits another that is no colour either: Python converts 4300 at most."""
     return int(digits) if len(digits) < 10 else 10**9
-
-
-def _colour(values: list[int]) -> Colour:
-    red, green, blue = values
-    return red, green, blue
 
 
 def _refuse_repeated(colours: list[Colour], path: Path) -> None:

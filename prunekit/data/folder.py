@@ -49,10 +49,16 @@ class FolderDataset:
     """
 
     def __init__(
-        self, root: str | Path, split: Split, *, class_list: str | Path = "", mask_values: tuple[int, ...] = ()
+        self,
+        root: str | Path,
+        split: Split,
+        *,
+        class_list: str | Path = "",
+        mask_values: tuple[int, ...] = (),
+        ignore_index: tuple[int, ...] = (),
     ) -> None:
         check_root(root, "folder")
-        self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values)
+        self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values, ignore_index)
         self.classes = self._list.classes
         self._pairs = _pairs(Path(root), split)
         self.label_counts = summed(check_all(self._pairs, self._check), len(self), self.classes)

@@ -24,7 +24,13 @@ def _camvid(config: DataConfig, split: Split) -> SegmentationDataset:
 
 
 def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
-    return FolderDataset(config.root, split, class_list=config.classes, mask_values=config.mask_values)
+    return FolderDataset(
+        config.root,
+        split,
+        class_list=config.classes,
+        mask_values=config.mask_values,
+        ignore_index=config.ignore_index,
+    )
 
 
 DATASETS: Final[Mapping[str, Opener]] = {"shapes": _shapes, "camvid": _camvid, "folder": _folder}

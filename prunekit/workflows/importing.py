@@ -114,7 +114,8 @@ def is_import(run: RunDirectory) -> bool:
 
 
 def _classes(recipe: Recipe) -> ClassMap:
-    return read_class_list(Path(recipe.data.classes), recipe.data.mask_values).classes
+    data = recipe.data
+    return read_class_list(Path(data.classes), data.mask_values, data.ignore_index).classes
 
 
 def _scores(

@@ -1,6 +1,9 @@
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from prunekit_cli.main import app
@@ -20,3 +23,27 @@ def invoke(tmp_path, monkeypatch) -> Invoke:
         return result
 
     return run
+
+
+@pytest.fixture
+def write_folder() -> Callable[..., Path]:
+    """Write a folder data set whose masks hold each of some numbers; the layout is told by two patterns."""
+
+    def write(
+        root: Path,
+        numbers: tuple[int, ...],
+        images: str = "{split}/images/{name}.png",
+        masks: str = "{split}/masks/{name}.png",
+    ) -> Path:
+        random = np.random.default_rng(0)
+        for split, count in (("train", 4), ("val", 2)):
+            for place in range(count):
+                stored = random.permutation(np.resize(numbers, 32 * 32)).reshape(32, 32).astype(np.uint16)
+                pixels = random.integers(0, 255, (32, 32, 3)).astype(np.uint8)
+                for pattern, array in ((images, pixels), (masks, stored)):
+                    path = root / pattern.format(split=split, name=f"{split}{place}")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(array).save(path)
+        return root
+
+    return write

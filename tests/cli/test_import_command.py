@@ -114,7 +114,7 @@ def test_classes_alone_are_enough_to_export(invoke, tmp_path):
         (["--model", STREET], "--weights FILE"),
         (["--model", STREET, "--weights", "a.pth"], "--classes FILE"),
         (["--model", STREET, "--weights", "a.pth", *SHAPES], "--size HEIGHTxWIDTH"),
-        (["--model", STREET, "--weights", "a.pth", *SHAPES, "--size", "64"], "--size 512x1024"),
+        (["--model", STREET, "--weights", "a.pth", *SHAPES, "--size", "64"], "--size 360x480"),
         (["--model", STREET, "--weights", "no.pth", *SHAPES, "--size", "64x96"], "No such file"),
         (["--model", STREET, "--weights", "a.pth", *SHAPES, "--size", "64x96", "--mean", "1,2"], "data.mean"),
         (["--model", STREET, "--weights", "a.pth", *SHAPES, "--size", "64x96", "--scale", "1/0"], "data.pixel_scale"),

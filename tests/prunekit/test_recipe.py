@@ -173,5 +173,5 @@ def test_what_is_no_list_of_such_numbers_is_refused(given):
 
 
 def test_numbers_of_masks_belong_to_the_folder_data_set():
-    with pytest.raises(ConfigError, match="belong to the folder"):
+    with pytest.raises(ConfigError, match="belongs to the folder"):
         parse_recipe({"data": {"name": "camvid", "mask_values": "0,255"}})

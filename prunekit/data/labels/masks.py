@@ -13,6 +13,7 @@ from PIL import Image
 from prunekit.data.class_list import ClassList
 from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.data.images import MASK_FORMATS, is_opaque, label_array, load, rgb_array
+from prunekit.data.labels.numbers import listed_numbers
 from prunekit.errors import DataError
 
 _NUMBERS: Final = 1 << 16  # of a mask of 16 bits a pixel
@@ -63,9 +64,8 @@ def _palette_contradicts(mask: Image.Image, class_list: ClassList) -> bool:
     flat = mask.getpalette("RGB") or []
     numbers: list[int] = np.unique(np.asarray(mask)).tolist()
     shown = {number: tuple(flat[3 * number : 3 * number + 3]) for number in numbers}
-    meant = dict(enumerate(class_list.classes.palette))
-    if class_list.ignore_colour is not None:
-        meant[class_list.ignore_index] = class_list.ignore_colour
+    shades = dict(enumerate(class_list.classes.palette)) | {IGNORE_INDEX: class_list.ignore_colour}
+    meant = {number: shade for number, label in class_list.label_of.items() if (shade := shades[label]) is not None}
     known = set(meant.values())
     return all(colour in known for colour in shown.values()) and any(
         meant.get(number) != colour for number, colour in shown.items()
@@ -74,29 +74,31 @@ def _palette_contradicts(mask: Image.Image, class_list: ClassList) -> bool:
 
 def _from_numbers(stored_HW: npt.NDArray[np.int64], path: Path, class_list: ClassList) -> _Labels:
     label_of = np.full(_NUMBERS + 1, _UNKNOWN, dtype=np.int16)  # the last stands for what no mask may hold
-    label_of[list(class_list.values or range(len(class_list.classes)))] = range(len(class_list.classes))
-    if class_list.ignored_value is not None:
-        label_of[class_list.ignored_value] = IGNORE_INDEX
+    label_of[list(class_list.label_of)] = list(class_list.label_of.values())
     known_HW = (stored_HW >= 0) & (stored_HW < _NUMBERS)
     labels_HW = label_of[np.where(known_HW, stored_HW, _NUMBERS)]
     wrong = stored_HW[labels_HW == _UNKNOWN]
     if wrong.size:
-        number = int(wrong.max())
-        raise DataError(_unknown_number(number, int((wrong == number).sum()), path, class_list))
+        raise DataError(_unknown_numbers(wrong, path, class_list))
     return labels_HW.astype(np.uint8)
 
 
-def _unknown_number(number: int, count: int, path: Path, class_list: ClassList) -> str:
-    if class_list.values:
-        known = f"data.mask_values {', '.join(map(str, class_list.values[:10]))}"
-        known += f" and {len(class_list.values) - 10} more" if len(class_list.values) > 10 else ""
+def _unknown_numbers(wrong_N: npt.NDArray[np.int64], path: Path, class_list: ClassList) -> str:
+    numbers, counts = np.unique(wrong_N, return_counts=True)
+    number, others = int(numbers[-1]), [int(one) for one in numbers[:-1]]
+    also = f" (and {listed_numbers(others)}, unknown too)" if others else ""
+    of_classes = [one for one, label in class_list.label_of.items() if label != IGNORE_INDEX]
+    ignored = [one for one, label in class_list.label_of.items() if label == IGNORE_INDEX]
+    known = f"{'data.mask_values' if class_list.values else 'the class list'} {listed_numbers(of_classes)}"
+    known += f", and {listed_numbers(ignored)} for pixels not to count" if ignored else ""
+    if class_list.numbers:
+        remedy = f'say what it is in the class list, by id or in label_map: {number} = "ignore", or a class'
     else:
-        known = f"the class list 0 to {len(class_list.classes) - 1}"
-    ignored = "" if class_list.ignored_value is None else f", and {class_list.ignored_value} for pixels not to count"
-    return (
-        f"Mask {path} holds {number} at {count} pixels; {known}{ignored}. Correct the mask, add the class or "
-        "ignore_index to the class list, or name the numbers of the classes in its order: --set data.mask_values=0,255"
-    )
+        remedy = (
+            f"add the class to the class list, ignore it (--ignore-index {number}), or name the numbers of the classes "
+            "in its order: --set data.mask_values=0,255"
+        )
+    return f"Mask {path} holds {number} at {counts[-1]} pixels{also}; {known}. Correct the mask, or {remedy}"
 
 
 def _from_colours(mask: Image.Image, path: Path, class_list: ClassList) -> _Labels:

@@ -1,6 +1,7 @@
 """A class table in a text file: rows of name and colour between commas, semicolons or tabs, such as class_dict.csv.
 
-The first row may name the columns: `name,r,g,b`, in any order, and an `id` that counts the rows from 0.
+The first row may name the columns, in any order: `name`, the colour as `r`, `g`, `b` or as one `color` (#804080, or
+"128 64 128"), and an `id`, the number in index masks.
 """
 
 import csv
@@ -8,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from prunekit.data.labels.colours import written_colour
 from prunekit.errors import DataError
 
 _SEPARATORS: Final = (",", ";", "\t")
@@ -16,6 +18,7 @@ _COLUMNS: Final = {
     "red": ("r", "red"),
     "green": ("g", "green"),
     "blue": ("b", "blue"),
+    "colour": ("colour", "color", "hex", "rgb", "color_rgb"),
     "id": ("id", "idx", "index", "class_id", "label_id"),
 }
 _COLOUR: Final = ("red", "green", "blue")
@@ -28,7 +31,7 @@ def is_table(lines: Sequence[str]) -> bool:
 
 
 def read_table(lines: Sequence[str], source: str) -> list[dict[str, Any]]:
-    """Return the rows as `{"name": ..., "colour": [r, g, b]}`, in their order; without colour columns the name alone.
+    """Return the rows as `{"name": ..., "colour": [r, g, b], "id": 7}` in their order, as far as there are columns.
 
     Args:
         lines: the table's lines, without blank ones and comments.
@@ -80,7 +83,8 @@ def _header(first: Sequence[str]) -> list[str] | None:
     """Return what each column holds, if the first row says so for all."""
     kinds = _kinds(first)
     whole = all(kinds) and "name" in kinds and len(set(kinds)) == len(kinds)
-    return kinds if whole and sum(kind in _COLOUR for kind in kinds) in (0, 3) else None
+    channels = sum(kind in _COLOUR for kind in kinds)
+    return kinds if whole and channels in (0, 3) and not (channels and "colour" in kinds) else None
 
 
 def _usual(first: Sequence[str], source: str) -> list[str]:
@@ -104,14 +108,18 @@ def _entry(row: Sequence[str], columns: Sequence[str], place: int, source: str) 
             'Mend the row; put a name that holds a comma between quotes, "like, this".'
         )
     values = dict(zip(columns, row, strict=True))
-    if "id" in values and values["id"] != str(place):
-        raise DataError(
-            f"Class table {source} gives class {place}, {values['name'][:40]!r}, the id {values['id'][:20]!r}. The ids "
-            "count from 0 in the order of the rows; where the masks hold other numbers, name those as data.mask_values."
-        )
     entry: dict[str, Any] = {"name": values["name"]}
     if "red" in values:
         entry["colour"] = [_number(values[part], row, source) for part in _COLOUR]
+    if "colour" in values:
+        entry["colour"] = written_colour(values["colour"])
+    if "id" in values:
+        if _NUMBER.fullmatch(values["id"]) is None:
+            raise DataError(
+                f"Class table {source} gives class {place}, {values['name'][:40]!r}, the id {values['id'][:20]!r}. "
+                "Write the number that the class has in the masks."
+            )
+        entry["id"] = int(values["id"])
     return entry
 
 

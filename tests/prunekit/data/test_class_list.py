@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunekit.data.class_list import made_up_palette, read_class_list
-from prunekit.data.dataset import MAX_CLASSES, ClassMap
+from prunekit.data.dataset import IGNORE_INDEX, MAX_CLASSES, ClassMap
 from prunekit.errors import DataError
 
 
@@ -117,11 +117,11 @@ def test_a_name_that_would_steer_the_terminal_is_refused(name):
 
 def test_numbers_of_masks_must_fit_the_list(tmp_path):
     path = written(tmp_path, "road\nsky\n", "classes.txt")
-    assert read_class_list(path, (0, 255)).ignored_value is None
-    assert read_class_list(path, (7, 8)).ignored_value == 255
+    assert read_class_list(path, (0, 255)).label_of == {0: 0, 255: 1}
+    assert read_class_list(path, (7, 8)).label_of[255] == IGNORE_INDEX
     with pytest.raises(DataError, match="3 numbers, the class list 2"):
         read_class_list(path, (0, 1, 2))
     toml = written(tmp_path, 'ignore_index = 0\n[[classes]]\nname = "a"\n[[classes]]\nname = "b"')
-    assert read_class_list(toml, (1, 2)).ignored_value == 0
+    assert read_class_list(toml, (1, 2)).label_of == {0: IGNORE_INDEX, 1: 0, 2: 1}
     with pytest.raises(DataError, match="'b' in the masks"):
         read_class_list(toml, (1, 0))

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prunekit.data.class_list import read_class_list
+from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.errors import DataError
 
 NAMES = st.text(st.sampled_from(string.ascii_letters + " ,;'äß_-"), min_size=1, max_size=12).filter(
@@ -55,6 +56,21 @@ def test_columns_go_by_their_names(tmp_path):
     assert found.classes.palette == ((1, 2, 3), (4, 5, 6))
 
 
+def test_ids_are_the_numbers_in_the_masks(tmp_path):
+    found = read(tmp_path, "id,name\n7,road\n2,sky\n")
+    assert found.label_of == {7: 0, 2: 1, 255: IGNORE_INDEX}
+    assert not read(tmp_path, "id,name\n0,road\n1,sky\n").numbers  # as without, so that mask_values may be said
+
+
+@pytest.mark.parametrize("header", ["color", "colour", "hex"])
+@pytest.mark.parametrize(
+    "colours", [("#804080", "#4682B4"), ("128 64 128", "70 130 180"), ('"128,64,128"', "70;130;180")]
+)
+def test_a_colour_may_be_one_column(tmp_path, header, colours):
+    found = read(tmp_path, f"name,{header}\nroad,{colours[0]}\nsky,{colours[1]}\n")
+    assert found.classes.palette == ((128, 64, 128), (70, 130, 180))
+
+
 @pytest.mark.parametrize("text", ["name\nroad\nsky\n", "road\nsky\n", "id,name\n0,road\n1,sky\n"])
 def test_a_table_may_hold_names_alone(tmp_path, text):
     found = read(tmp_path, text)
@@ -76,7 +92,8 @@ def test_a_table_may_hold_names_alone(tmp_path, text):
         (f"name,r,g,b\nroad,1,2,{'9' * 5000}\n", "for a colour"),
         ("name,r,g,b\nroad,1,2,3\nroad,4,5,6\n", "unique"),
         ("name,r,g,b\nroad,1,2,3\nsky,1,2,3\n", "twice"),
-        ("id,name\n1,road\n2,sky\n", "data.mask_values"),
+        ("id,name\n1,road\n1,sky\n", "1 is given twice"),
+        ("id,name\none,road\n", "the id 'one'"),
         ('name,r,g,b\n"road,1,2,3\n', "quotes"),
         ("background\nroad,1,2,3\n", "columns"),
         ("1,2,3\n", "begins with"),
