@@ -24,6 +24,10 @@ MAX_THREADS: Final = 1024  # the OpenMP library ends the process where the syste
 
 
 def _writable(text: str) -> str:
+    if any(
+        "\ud800" <= character <= "\udfff" for character in text
+    ):  # bytes that are no UTF-8, as the system gives them
+        raise ValueError("a recipe is UTF-8, and this name is not; rename the file or the folder, or link to it")
     if printable_name(text) != text:
         raise ValueError("control characters cannot be part of a setting; rename the file or the folder")
     return text
@@ -105,6 +109,10 @@ class DataConfig(Section):
     name: Literal["shapes", "camvid", "folder"] = Field(default="shapes", description="data set")
     root: Text = Field(default="", description="folder of the data set (camvid, folder)")
     classes: Text = Field(default="", description="class list, TOML, text or CSV, for the folder data set")
+    images: Text = Field(
+        default="", description="pattern of the images below root, such as img/{split}/{name}.jpg (folder)"
+    )
+    masks: Text = Field(default="", description="pattern of their masks, such as annotations/{split}/{name}_mask.png")
     mask_values: MaskValues = Field(
         default=(),
         max_length=MAX_MASK_VALUES,
@@ -157,9 +165,11 @@ class DataConfig(Section):
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
         if self.name == "shapes" and (self.root or self.classes):
             raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
-        for key in ("mask_values", "ignore_index"):
+        for key in ("mask_values", "ignore_index", "images", "masks"):
             if self.name != "folder" and getattr(self, key):
                 raise ValueError(f"{key} belongs to the folder data set, and name is {self.name}; leave it out")
+        if bool(self.images) != bool(self.masks):
+            raise ValueError("images and masks are two patterns that go together; give both, or none")
         return self
 
 

@@ -38,6 +38,25 @@ IgnoreOption = Annotated[
     ),
 ]
 
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--images",
+        metavar="PATTERN",
+        help="Where images lie below --root, such as 'images/{split}/{name}.jpg'; with --masks.",
+        show_default="{split}/images/{name}, or images/{name}",
+    ),
+]
+MasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--masks",
+        metavar="PATTERN",
+        help="Where their masks lie, such as 'annotations/{split}/{name}_mask.png'.",
+        show_default="{split}/masks/{name}, or masks/{name}",
+    ),
+]
+
 
 def size_settings(text: str | None) -> dict[str, int]:
     """Return what a --size option sets.
@@ -59,6 +78,13 @@ def size_settings(text: str | None) -> dict[str, int]:
     return {"data.height": height, "data.width": width}
 
 
-def mask_settings(classes: str | None, ignore_index: str | None) -> dict[str, Any]:
-    """Return what the options about classes and masks set; None for what was not given."""
-    return {"data.classes": classes, "data.ignore_index": ignore_index}
+def mask_settings(
+    classes: str | None, ignore_index: str | None, images: str | None, masks: str | None
+) -> dict[str, Any]:
+    """Return what the options about a folder of images and masks set; None for what was not given."""
+    return {
+        "data.classes": classes,
+        "data.ignore_index": ignore_index,
+        "data.images": images,
+        "data.masks": masks,
+    }

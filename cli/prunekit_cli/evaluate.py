@@ -51,6 +51,8 @@ def command(
     root: options.RootOption = None,
     classes: Classes = None,
     ignore_index: Ignore = None,
+    images: data_options.ImagesOption = None,
+    masks: data_options.MasksOption = None,
     settings: options.SetOption = None,
     split: Split = "val",
     provider: options.ProviderOption = None,
@@ -60,7 +62,7 @@ def command(
 ) -> None:
     """Evaluate a model at the labels' own size, with the preprocessing that was saved with it."""
     part = options.one_of("--split", split, ("train", "val", "test"))
-    named = {"data.name": data, "data.root": root, **data_options.mask_settings(classes, ignore_index)}
+    named = {"data.name": data, "data.root": root, **data_options.mask_settings(classes, ignore_index, images, masks)}
     overrides = options.parse_settings(settings) | options.given(named)
     config = _data(model, overrides)
     rows = [

@@ -94,6 +94,8 @@ def command(
     root: Root = None,
     classes: Classes = None,
     ignore_index: data_options.IgnoreOption = None,
+    images: data_options.ImagesOption = None,
+    masks: data_options.MasksOption = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -117,7 +119,7 @@ def command(
     flags = {
         "data.name": data if data is not None or classes is None else "folder",
         "data.root": root,
-        **data_options.mask_settings(classes, ignore_index),
+        **data_options.mask_settings(classes, ignore_index, images, masks),
         **data_options.size_settings(size),
         "data.mean": mean,
         "data.std": std,

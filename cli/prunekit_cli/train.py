@@ -84,6 +84,8 @@ def command(
     root: Root = None,
     classes: data_options.ClassesOption = None,
     ignore_index: data_options.IgnoreOption = None,
+    images: data_options.ImagesOption = None,
+    masks: data_options.MasksOption = None,
     size: data_options.SizeOption = None,
     model: Model = None,
     head: Head = None,
@@ -111,7 +113,7 @@ def command(
     flags = {
         "data.name": data,
         "data.root": root,
-        **data_options.mask_settings(classes, ignore_index),
+        **data_options.mask_settings(classes, ignore_index, images, masks),
         **data_options.size_settings(size),
         "model.name": model,
         "model.head": head,

@@ -1,4 +1,4 @@
-"""A data set of your own: a folder of images and masks, matched by stem, and a class list.
+"""A data set of your own: a folder of images and masks, matched by name, and a class list.
 
     ROOT/classes.toml, .txt or .csv           (or the file named by data.classes)
 
@@ -10,15 +10,18 @@
     ROOT/images/a.jpg                         or without: every fifth image, by a hash of its stem, is validation
     ROOT/masks/a.png                          (neighbouring video frames then leak: use train/ and val/ for those)
 
-Masks are PNGs: one number a pixel (grey or palette), or the class list's colours (RGB). A number is the class at that
-place of the list, unless `mask_values` names the number of each. `class_list` tells how the class list is written.
+    anything else                             by patterns (`files.pattern`): data.images = "img/{split}/{name}.jpg" and
+                                              data.masks = "annotations/{split}/{name}_mask.png"
+
+Folders in these are searched: train/images/city/a.jpg belongs to train/masks/city/a.png. Masks are PNGs: one number a
+pixel (grey or palette), or the class list's colours (RGB). A number is the class at that place of the list, unless the
+list or `mask_values` says otherwise. `class_list` tells how the class list is written.
 Shapes: H height, W width.
 """
 
 import hashlib
 import logging
 import os
-import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -28,14 +31,23 @@ import torch
 
 from prunekit.data.class_list import read_class_list
 from prunekit.data.dataset import Sample, Split, check_position
+from prunekit.data.files.names import listed
+from prunekit.data.files.partners import Patterns
 from prunekit.data.images import IMAGE_FORMATS, check_sizes, image_size, read_image
 from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.labels.masks import read_mask as read_mask
-from prunekit.data.pairs import Pair, check_all, check_root, find_pairs
+from prunekit.data.pairs import Pair, check_all, check_root, match_pairs, patterns
 from prunekit.errors import DataError
 
 _CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
 _VALIDATION_SHARE: Final = 5  # one in five
+_SPLIT: Final = ("{split}/images/{name}.*", "{split}/masks/{name}.*")
+_FLAT: Final = ("images/{name}.*", "masks/{name}.*")
+_CALLED: Final = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +68,13 @@ class FolderDataset:
         class_list: str | Path = "",
         mask_values: tuple[int, ...] = (),
         ignore_index: tuple[int, ...] = (),
+        images: str = "",
+        masks: str = "",
     ) -> None:
         check_root(root, "folder")
         self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values, ignore_index)
         self.classes = self._list.classes
-        self._pairs = _pairs(Path(root), split)
+        self._pairs = _pairs(Path(root), _patterns(Path(root), images, masks, split), split)
         self.label_counts = summed(check_all(self._pairs, self._check), len(self), self.classes)
 
     def __len__(self) -> int:
@@ -89,26 +103,47 @@ def _class_list_path(root: Path, named: str | Path) -> Path:
     return found[0]
 
 
-def _pairs(root: Path, split: Split) -> list[Pair]:
+def _patterns(root: Path, images: str, masks: str, split: Split) -> Patterns:
+    """Return the patterns that were given, or those of the layout that is there."""
+    if images or masks:
+        return patterns(images, masks)
     own_splits = [name for name in ("train", "val", "test") if (root / name).is_dir()]
     flat = (root / "images").is_dir()
     if bool(own_splits) == flat:
         state = f"both images/ and {', '.join(own_splits)}/" if flat else "neither images/ nor train/ and val/"
         raise DataError(
-            f"{root} holds {state}. Lay it out as images/ and masks/, or as train/images, train/masks, "
-            "val/images and val/masks."
+            f"{root} holds {state}{_there(root)}. Lay it out as images/ and masks/, or as train/images, train/masks, "
+            "val/images and val/masks; or say where they lie: --images 'images/{split}/{name}' "
+            "--masks 'masks/{split}/{name}'"
         )
-    if flat:
-        return _drawn_split(find_pairs(root / "images", root / "masks"), root, split)
-    if split not in own_splits:
-        raise DataError(f"{root} holds {', '.join(own_splits)}, no {split}. Add {split}/images and {split}/masks.")
-    return find_pairs(root / split / "images", root / split / "masks")
+    if not flat and split not in own_splits:
+        raise DataError(
+            f"{root} holds {', '.join(own_splits)}, no {split}{_there(root)}. Add {split}/images and {split}/masks; "
+            f"or say how the splits are called: --images '{{split:{_called(root)}}}/images/{{name}}' "
+            f"--masks '{{split:{_called(root)}}}/masks/{{name}}'"
+        )
+    return patterns(*_FLAT) if flat else patterns(*_SPLIT)
+
+
+def _there(root: Path) -> str:
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return f" (folders there: {listed(names)})" if names else ""
+
+
+def _called(root: Path) -> str:
+    """Return what the three splits seem to be called in a folder."""
+    found = {split: next((name for name in names if (root / name).is_dir()), split) for split, names in _CALLED.items()}
+    return "|".join(found.values())
+
+
+def _pairs(root: Path, named: Patterns, split: Split) -> list[Pair]:
+    found = match_pairs(root, named, split)
+    return found if named.images.has_split else _drawn_split(found, root, split)
 
 
 def _draw(pair: Pair) -> bytes:
-    """Return a hash of the stem, the same in either Unicode form and for names that are no UTF-8."""
-    stem = unicodedata.normalize("NFC", pair.image.stem)
-    return hashlib.sha256(os.fsencode(stem)).digest()
+    """Return a hash of the name, the same in either Unicode form and for names that are no UTF-8."""
+    return hashlib.sha256(os.fsencode(pair.key)).digest()
 
 
 def _drawn_split(pairs: list[Pair], root: Path, split: Split) -> list[Pair]:

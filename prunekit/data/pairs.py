@@ -1,18 +1,21 @@
-"""Images and masks on disk, matched by stem; shared by the data sets that are folders."""
+"""Images and masks on disk, matched by name; shared by the data sets that are folders."""
 
 import os
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from prunekit.data.dataset import Split
+from prunekit.data.files.looking import look
+from prunekit.data.files.names import shown
+from prunekit.data.files.partners import Patterns, refuse_single
+from prunekit.data.files.pattern import Pattern, Place
 from prunekit.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
 from prunekit.errors import DataError
 
 _Found = TypeVar("_Found")
-_LISTED: Final = 5  # names an error shows before it counts the rest
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Pair:
 
     image: Path
     mask: Path
+    key: str = ""
+    """What their names share, in one Unicode form; empty where it is the image's stem."""
 
     @property
     def name(self) -> str:
-        """The stem both share, as text: bytes that are no UTF-8 are written in hexadecimal."""
-        return _shown(self.image.stem)
+        """What both share, as text: bytes that are no UTF-8 are written in hexadecimal."""
+        return shown(self.key or self.image.stem)
 
 
 def check_root(root: str | Path, name: str, near: str = "") -> None:
@@ -52,108 +57,50 @@ def check_root(root: str | Path, name: str, near: str = "") -> None:
 
 
 def find_pairs(images: Path, masks: Path) -> list[Pair]:
-    """Match the images in one folder with the PNG masks in another, sorted by name.
+    """Match the images in one folder with the PNG masks in another, sorted by name; folders in them are searched.
 
     Names match whatever Unicode form they have: a file system may store "é" as one character or as two.
 
     Raises:
-        DataError: a folder is missing or empty, a file has no partner, or two images share a stem.
+        DataError: a folder is missing or empty, a file has no partner, or two images share a name.
     """
-    image_folder, mask_folder = _look(images, IMAGE_SUFFIXES), _look(masks, MASK_SUFFIXES)
-    _refuse_single("image", image_folder, "mask", mask_folder)
-    _refuse_single("mask", mask_folder, "image", image_folder)
-    if not image_folder.found:
-        others = "; " + _others(image_folder) if image_folder.others else ""
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise DataError(f"Folder {folder.absolute()} does not exist. Create it, or correct data.root (--root).")
+    found = look(images, Place("{name}.*", IMAGE_SUFFIXES)), look(masks, Place("{name}.*", MASK_SUFFIXES))
+    refuse_single(*found, None)
+    return [Pair(path, found[1].files[key], key) for key, path in sorted(found[0].files.items())]
+
+
+def patterns(images: str, masks: str) -> Patterns:
+    """Read the patterns of images and masks, as `files.pattern` describes them.
+
+    Raises:
+        DataError: one is wrong, both are the same, or {split} stands in that of the masks alone.
+    """
+    found = Patterns(Pattern(images, "image", IMAGE_SUFFIXES), Pattern(masks, "mask", MASK_SUFFIXES))
+    if found.images.whole == found.masks.whole:
+        raise DataError(f"Images and masks have the same pattern, {shown(images)!r}. Say how their names differ.")
+    if found.masks.has_split and not found.images.has_split:
         raise DataError(
-            f"{images} holds no {', '.join(IMAGE_SUFFIXES)} files{others}. Put the images there, masks in {masks}."
+            f"The pattern of masks has {{split}}, that of images, {shown(images)!r}, not. Add it there too."
         )
-    return [Pair(image_folder.found[key], mask_folder.found[key]) for key in sorted(image_folder.found)]
+    return found
+
+
+def match_pairs(root: Path, named: Patterns, split: Split) -> list[Pair]:
+    """Match the images and masks of a split by patterns, sorted by name; a pattern without {split} gives all.
+
+    Raises:
+        DataError: as `find_pairs`.
+    """
+    images, masks = named.images.of_split(split), named.masks.of_split(split)
+    found = look(root, images, masks), look(root, masks, images)
+    refuse_single(*found, named, spare_masks=named.images.has_split and not named.masks.has_split)
+    return [Pair(path, found[1].files[key], key) for key, path in sorted(found[0].files.items())]
 
 
 def check_all(pairs: list[Pair], check: Callable[[Pair], _Found]) -> Iterator[_Found]:
     """Run `check` on every pair and yield what it returns; threads, since decoding PNGs releases the GIL."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         yield from pool.map(check, pairs)
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """What lies in a folder, by stems in one Unicode form."""
-
-    path: Path
-    suffixes: tuple[str, ...]
-    found: dict[str, Path]
-    others: dict[str, Path]
-    """Files that are not read, because of their suffix."""
-
-
-def _look(folder: Path, suffixes: tuple[str, ...]) -> _Folder:
-    if not folder.is_dir():
-        raise DataError(f"Folder {folder.absolute()} does not exist. Create it, or correct data.root (--root).")
-    looked = _Folder(folder, suffixes, {}, {})
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue  # .DS_Store and editors' backups
-        if path.is_dir():
-            raise DataError(f"{path} is a folder among the files of {folder}; it is not searched. Move its files up.")
-        key = unicodedata.normalize("NFC", path.stem)
-        if path.suffix.lower() not in suffixes:
-            looked.others[key] = path
-            continue
-        if key in looked.found:
-            raise DataError(_twins(path, looked.found[key]))
-        looked.found[key] = path
-    return looked
-
-
-def _twins(path: Path, other: Path) -> str:
-    if path.stem == other.stem:
-        return f"{path} and {other} share the stem {path.stem!r}. Rename or remove one."
-    return (
-        f"{path.parent} holds {path.name!a} and {other.name!a}, which differ in their Unicode form alone and "
-        "read the same. Rename or remove one."
-    )
-
-
-def _refuse_single(what: str, folder: _Folder, partner: str, other: _Folder) -> None:
-    """Refuse files without a partner, and say what is there in the partner's place."""
-    single = sorted(folder.found.keys() - other.found.keys())
-    if not single:
-        return
-    unread = [other.others[key] for key in single if key in other.others]
-    spare = sorted(other.found.keys() - folder.found.keys())
-    if unread:
-        hint = f"{_listed(path.name for path in unread)} there: {partner}s are read from {_suffixes(other)} files alone"
-        remedy = f"Convert the {partner}s" if partner == "image" else "Save the masks as PNG, which loses no label"
-    elif spare:
-        hint = f"{_listed(other.found[key].name for key in spare)} there without {_article(what)}"
-        remedy = f"Give both the same name up to the suffix, or remove the {what}s"
-    else:
-        hint, remedy = f"{partner}s are {_suffixes(other)} files", f"Add the {partner}s or remove the {what}s"
-    raise DataError(
-        f"{len(single)} {what}(s) in {folder.path} have no {partner} of the same stem in {other.path}: "
-        f"{_listed(folder.found[key].name for key in single)} ({hint}). {remedy}."
-    )
-
-
-def _article(what: str) -> str:
-    return f"an {what}" if what[0] in "aeiou" else f"a {what}"
-
-
-def _suffixes(folder: _Folder) -> str:
-    return ", ".join(folder.suffixes)
-
-
-def _others(folder: _Folder) -> str:
-    return f"{_listed(path.name for path in folder.others.values())} there, of other kinds"
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = list(map(_shown, names))
-    rest = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
-    return ", ".join(shown[:_LISTED]) + rest
-
-
-def _shown(name: str) -> str:
-    """Return a file's name as text: bytes that are no UTF-8 come from the system as lone surrogates."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

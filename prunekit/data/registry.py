@@ -30,6 +30,8 @@ def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
         class_list=config.classes,
         mask_values=config.mask_values,
         ignore_index=config.ignore_index,
+        images=config.images,
+        masks=config.masks,
     )
 
 

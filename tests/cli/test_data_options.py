@@ -1,5 +1,7 @@
 """Options that say which data and at which size."""
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,3 +83,22 @@ def test_a_class_list_that_is_not_there_is_named_with_its_option(invoke, street)
     assert result.exit_code == 1
     assert "nowhere.toml does not exist" in result.stderr
     assert "--classes FILE" in result.stderr
+
+
+def test_patterns_are_advised_taken_and_kept(invoke, tmp_path, write_folder):
+    listed(tmp_path, "[[classes]]\nname = 'road'\n[[classes]]\nname = 'sky'\n")
+    write_folder(tmp_path / "street", (0, 1), masks="{split}/masks/{name}_mask.png")
+    data = ("--data=folder", "--root=street", "--classes=mine.toml", "--size=32x32")
+    result = invoke("train", *data, *TRAINING)
+    assert result.exit_code == 1
+    advised = shlex.split(result.stderr.partition("by that alone: ")[2].strip().removesuffix("."))
+    result = invoke("train", *data, *advised, *TRAINING, "--out=run")
+    assert result.exit_code == 0, result.stderr
+    assert RunDirectory(tmp_path / "run").recipe().data.masks == "{split}/masks/{name}_mask.*"
+    assert invoke("eval", "run").exit_code == 0
+    (tmp_path / "street/val/masks").rename(tmp_path / "street/val/annotations")
+    (tmp_path / "street/val/images").rename(tmp_path / "street/val/pictures")
+    moved = ("--images={split}/pictures/{name}", "--masks={split}/annotations/{name}_mask")
+    assert invoke("eval", "run", *moved).exit_code == 0
+    result = invoke("eval", "run")
+    assert "images does not exist" in result.stderr

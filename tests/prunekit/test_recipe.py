@@ -13,7 +13,7 @@ KEYS = [f"{section}.{key}" for section, field in Recipe.model_fields.items() for
 
 def _values(section: type[Section], key: str) -> st.SearchStrategy[Any]:
     annotation, rules = section.model_fields[key].annotation, section.model_fields[key].metadata
-    if key == "mask_values":
+    if key in ("mask_values", "ignore_index"):
         return st.lists(st.integers(0, 65535), unique=True, max_size=5).map(tuple)
     if key in ("mean", "std"):
         return st.tuples(*(st.floats(0.01, 0.9) for _ in range(3)))
@@ -37,7 +37,9 @@ def _recipes(draw: st.DrawFn) -> Recipe:
         keys = draw(st.lists(st.sampled_from(sorted(field.annotation.model_fields)), unique=True))
         values[section] = {key: draw(_values(field.annotation, key)) for key in keys}
     data, selection = values["data"], values["selection"]
-    if data.get("root") or data.get("classes") or data.get("mask_values"):
+    if data.get("images") or data.get("masks"):
+        data |= {key: data.get(key) or "{name}" for key in ("images", "masks")}
+    if any(data.get(key) for key in ("root", "classes", "mask_values", "ignore_index", "images")):
         data["name"] = "folder"  # generated scenes have neither
     if values["model"].get("weights"):
         values["model"]["pretrained"] = False  # the file brings them all

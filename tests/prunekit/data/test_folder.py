@@ -148,11 +148,6 @@ def lossy_mask(root):
     return "train_1"
 
 
-def nested(root):
-    (root / "train/images/more").mkdir()
-    return "more is a folder"
-
-
 def no_list(root):
     (root / "classes.toml").unlink()
     return "classes.toml"
@@ -181,7 +176,7 @@ def empty(root):
 
 
 DAMAGES = [
-    missing_mask, missing_image, other_size, twins, lossy_mask, nested, no_list, two_lists, two_layouts, nothing, empty,
+    missing_mask, missing_image, other_size, twins, lossy_mask, no_list, two_lists, two_layouts, nothing, empty,
 ]  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Files of a data set on disk: patterns, what lies where, and which belong together."""
