@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from prunekit.run import replacing
+from prunekit_runtime.predicting.drawing import Style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,16 +49,8 @@ def _panels(
     height, width = image_HW3.shape[:2]
     images_13hw = contract.prepare(image_HW3)
     predicted = (contract.restore_labels(runner.run(images_13hw), height, width) for runner in runners.values())
-    labels = (sample.labels_HW.numpy(), *predicted)
-    return [image_HW3, *(colourise(labels_HW, dataset.classes) for labels_HW in labels)]
-
-
-def colourise(labels_HW: ByteArray, classes: ClassMap) -> ByteArray:
-    """Return labels as colours, uint8 (H, W, 3); ignored pixels are black."""
-    colours_256 = np.zeros((256, 3), dtype=np.uint8)
-    colours_256[: len(classes)] = classes.palette
-    colours_256[classes.ignore_index] = 0
-    return colours_256[labels_HW]
+    style = Style(dataset.classes.palette)
+    return [image_HW3, *map(style.colours, (sample.labels_HW.numpy(), *predicted))]
 
 
 def _sheet(titles: Sequence[str], rows: Sequence[Sequence[ByteArray]], classes: ClassMap) -> Image:

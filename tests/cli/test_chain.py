@@ -168,8 +168,8 @@ def test_a_wrong_request_gets_one_sentence_and_leaves_nothing(here, folder, argu
 
 def test_the_labels_of_a_picture_are_the_palette_s_colours():
     from prunekit.data.dataset import ClassMap
-    from prunekit_export.demo_picture import colourise
+    from prunekit_runtime.predicting.drawing import Style
 
     classes = ClassMap(("a", "b"), ((1, 2, 3), (4, 5, 6)))
     labels = np.array([[0, 1, 255]], dtype=np.uint8)
-    assert colourise(labels, classes).tolist() == [[[1, 2, 3], [4, 5, 6], [0, 0, 0]]]
+    assert Style(classes.palette).colours(labels).tolist() == [[[1, 2, 3], [4, 5, 6], [0, 0, 0]]]

@@ -18,10 +18,10 @@ from prunekit.errors import ConfigError, DataError
 from prunekit.metrics import ConfusionMatrix
 from prunekit.modelfile import new_card, rebuild, save_model
 from prunekit.recipe import merge, parse_recipe
+from prunekit.pictures.legend import encode_legend
 from prunekit.run import RunDirectory
 from prunekit_export.errors import ExportError
 from prunekit_export.evaluating import evaluate_model
-from prunekit_export.predicting.legend import encode_legend
 from prunekit_export.predicting.workflow import PredictConfig, count_frames, find_inputs, predict
 from prunekit_export.runners import TorchRunner
 from prunekit_export.workflow import ExportConfig, export_model

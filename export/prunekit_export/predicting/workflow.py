@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prunekit.data.images import IMAGE_SUFFIXES, read_image
+from prunekit.pictures.legend import encode_legend
 from prunekit_export.errors import ExportError
 from prunekit_export.predicting import video
-from prunekit_export.predicting.legend import encode_legend
 from prunekit_export.predicting.video import Video
 from prunekit_export.require import require
 from prunekit_export.runners import contract_for, open_runner

@@ -1,0 +1,1 @@
+"""Pictures of labels: legends, and names in letters that a font has."""

@@ -1,0 +1,86 @@
+r"""Names in pictures: in a font that has their letters, or as escapes such as \u9053; never as empty boxes.
+
+Pillow's own font has ASCII and little more, so names in other scripts take a font of the system, where there is one.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font = FreeTypeFont | ImageFont
+
+_SYSTEM_FONTS: Final = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansArabic-Regular.ttf",
+    "NotoSansDevanagari-Regular.ttf",
+    "wqy-microhei.ttc",
+    "DroidSansFallbackFull.ttf",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+)
+_NO_LETTER: Final = "\U0010fffd"  # for private use: a font draws what it draws for every letter it lacks
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """A text and the font to draw it in."""
+
+    text: str
+    font: Font
+    whole: bool
+    """The text is as it was given; else letters that no font has are escapes."""
+
+    @property
+    def width(self) -> int:
+        """Width when drawn [px]."""
+        return round(self.font.getbbox(self.text)[2])
+
+
+def lettering(text: str, size: int) -> Lettering:
+    """Return how to draw one line of text in letters of `size` pixels."""
+    text = unicodedata.normalize("NFC", text)  # no font has both forms of an accent at the same place
+    for place in range(len(_SYSTEM_FONTS) + 1):
+        font = _font(place, size)
+        if font is not None and all(_has(place, size, letter) for letter in set(text)):
+            return Lettering(text, font, whole=True)
+    font = _font(0, size)
+    assert font is not None, "Pillow brings its own font"
+    return Lettering("".join(c if _has(0, size, c) else _escape(c) for c in text), font, whole=False)
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode()
+
+
+@functools.lru_cache(maxsize=128)
+def _font(place: int, size: int) -> Font | None:
+    """Return Pillow's own font, at 0, or one of the system's; None where it is not there."""
+    from PIL import ImageFont
+
+    if place == 0:
+        return ImageFont.load_default(size=size)
+    try:
+        return ImageFont.truetype(_SYSTEM_FONTS[place - 1], size)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _has(place: int, size: int, letter: str) -> bool:
+    return letter == " " or _drawn(place, size, letter) != _drawn(place, size, _NO_LETTER)
+
+
+def _drawn(place: int, size: int, letter: str) -> tuple[tuple[int, int], bytes]:
+    font = _font(place, size)
+    assert font is not None, "asked for fonts that are there"
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
