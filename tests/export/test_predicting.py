@@ -17,8 +17,8 @@ from prunekit.data.registry import open_dataset
 from prunekit.errors import ConfigError, DataError
 from prunekit.metrics import ConfusionMatrix
 from prunekit.modelfile import new_card, rebuild, save_model
-from prunekit.recipe import merge, parse_recipe
 from prunekit.pictures.legend import encode_legend
+from prunekit.recipe import merge, parse_recipe
 from prunekit.run import RunDirectory
 from prunekit_export.errors import ExportError
 from prunekit_export.evaluating import evaluate_model
