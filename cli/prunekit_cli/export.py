@@ -23,6 +23,11 @@ EXAMPLES = (
     "prunekit export runs/0002-prune --precision fp16 --fold static --dynamic",
 )
 
+PANELS = {
+    "What to write": ("precision", "fold", "trt"),
+    "Input": ("height", "width", "batch", "dynamic"),
+    "Run": ("out", "as_json", "help"),
+}
 PARITY_COLUMNS = ("file", "computes in", "run by", "images", "shape", "error", "same labels")
 
 Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Arithmetic written into the file.")]

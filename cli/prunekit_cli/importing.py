@@ -23,6 +23,12 @@ EXAMPLES = (
     "prunekit import --model torchvision:lraspp_mobilenet_v3_large --weights net.pt --size 520x520 --classes voc.txt",
     "prunekit import --model hf:segformer-folder --data folder --root street",
 )
+PANELS: Final = {
+    "The network": ("model", "weights"),
+    "Its images": ("size", "mean", "std", "channels", "scale"),
+    "Data": ("data", "root", "classes"),
+    "Run": ("out", "as_json", "help"),
+}
 _ASSUMED: Final = {"mean": "ImageNet's, assumed", "std": "ImageNet's, assumed", "pixel_scale": "1/255, assumed"}
 
 Model = Annotated[

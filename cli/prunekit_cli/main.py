@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from prunekit.errors import UntrustedCodeError
 from prunekit_cli import demo, evaluate, export, importing, inspect, output, predict, profile, prune, recipe, train
+from prunekit_cli.panels import in_panels
 from prunekit_runtime.errors import PrunekitError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.text import printable
@@ -107,7 +108,7 @@ for _name, _module in {
     "demo": demo,
 }.items():
     _epilog = "\n\n".join(("Examples:", *_module.EXAMPLES))
-    app.command(_name, epilog=_epilog)(_module.command)
+    app.command(_name, epilog=_epilog, cls=in_panels(getattr(_module, "PANELS", {})))(_module.command)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ class OptionError(PrunekitError):
 
 
 RunArgument = Annotated[
-    Path | None, typer.Argument(metavar="[RUN]", help="Run directory.", show_default="newest finished run under runs/")
+    Path | None, typer.Argument(metavar="RUN", help="Run directory.", show_default="newest finished run under runs/")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder to write, new or empty.", show_default="next run")

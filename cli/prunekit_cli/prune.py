@@ -28,8 +28,16 @@ EXAMPLES = (
     "prunekit prune --resume runs/0002-prune",
 )
 
+PANELS = {
+    "What to reach": ("ratio", "target_macs", "target_params", "target_latency"),
+    "What goes": ("criterion", "list_criteria"),
+    "How, in steps": ("schedule", "steps"),
+    "Training": ("epochs", "lr"),
+    "Run": ("out", "resume", "verbose", "as_json", "help"),
+}
+
 _MEASURING = {"latency_runtime": "ort", "latency_threads": 1, "latency_precision": "fp32"}
-_NOT_CONFIG = (*_MEASURING, "run", "list_criteria", "trust_code", "out", "resume", "as_json")
+_NOT_CONFIG = (*_MEASURING, "run", "list_criteria", "trust_code", "out", "resume", "verbose", "as_json")
 
 
 def command(
@@ -70,6 +78,7 @@ def command(
     trust_code: options.TrustOption = False,
     out: options.OutOption = None,
     resume: own.Resume = None,
+    verbose: own.Verbose = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Prune a trained run to a share of its MACs, to a size or to a latency, then fine-tune it by its own recipe."""
@@ -82,7 +91,7 @@ def command(
         return
     if resume is not None:
         options.refuse_with_resume(options.given(given | {"root": None, "RUN": run, "out": out}) | measuring)
-        _continue(resume, root, trust_code, as_json)
+        show(_continue(resume, root, trust_code), resume, as_json=as_json, verbose=verbose)
         return
     config = own.config_of(given)
     if measuring and config.target_kind != "latency":
@@ -91,7 +100,8 @@ def command(
     source = source_run(run, kinds=("train", "import"), called="trained or imported run")
     with target_run(out, "prune") as target:
         announce(source, config, target)
-        show(_run(source, config, target, measuring, trust_code), target, as_json)
+        report = _run(source, config, target, measuring, trust_code)
+        show(report, target.path, as_json=as_json, verbose=verbose)
 
 
 def _run(
@@ -104,7 +114,7 @@ def _run(
         return prune_run(source, config, target, meter=meter, held=True, **_watching(progress, trust_code))
 
 
-def _continue(path: Path, root: str | None, trust_code: bool, as_json: bool) -> None:
+def _continue(path: Path, root: str | None, trust_code: bool) -> "PruneReport":
     from prunekit.run import RunDirectory, open_run
     from prunekit.workflows.prune import is_pruning, needs_latency, read_report, resume_prune
 
@@ -116,8 +126,7 @@ def _continue(path: Path, root: str | None, trust_code: bool, as_json: bool) -> 
         report = read_report(target) if is_pruning(target) else None
         machine = report.machine if report is not None and needs_latency(report) else None
         meter = _meter(_measured_with(machine), progress) if machine is not None else None
-        report = resume_prune(target, meter=meter, root=root, **_watching(progress, trust_code))
-    show(report, target, as_json)
+        return resume_prune(target, meter=meter, root=root, **_watching(progress, trust_code))
 
 
 def _measured_with(machine: "Machine") -> dict[str, Any]:

@@ -40,12 +40,12 @@ LatencyPrecision = Annotated[
 Criterion = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|python:MODULE:NAME",
-        help="Which channels go; --list-criteria says what there is.",
+        metavar="NAME",
+        help="Which channels go: one of --list-criteria, or your own as python:MODULE:NAME.",
         show_default="sirfp",
     ),
 ]
-ListCriteria = Annotated[bool, typer.Option("--list-criteria", help="Say what each criterion measures, and leave.")]
+ListCriteria = Annotated[bool, typer.Option("--list-criteria", help="Say what each criterion measures, and exit.")]
 Allocation = Annotated[
     str | None,
     typer.Option(
@@ -155,6 +155,9 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(help="CPU threads; 0 leaves the library's choice.", show_default="as the run was trained"),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show every group, layer, reason and stage below the result.")
 ]
 Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a pruning that was interrupted.")]
 

@@ -1,13 +1,19 @@
 """What `prunekit prune` shows: what it is about to do, the criteria, and what became of the network."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from prunekit_cli import formats, output
 from prunekit_cli.output import Setting, Table
+from prunekit_cli.prune_details import cost_of, show_details
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prunekit.run import RunDirectory
     from prunekit.workflows.prune import PruneConfig, PruneReport
+
+MOST_GROUPS: Final = 5  # of those that lost most; with them the result fits a screen
 
 
 def announce(source: "RunDirectory", config: "PruneConfig", target: "RunDirectory") -> None:
@@ -71,123 +77,72 @@ def show_criteria(as_json: bool) -> None:
     )
 
 
-def show(report: "PruneReport", target: "RunDirectory", as_json: bool) -> None:
-    """Show what was removed and what it cost."""
+def show(report: "PruneReport", path: Path, *, as_json: bool, verbose: bool) -> None:
+    """Show what was reached, and with `verbose` where every channel went; `path` is the run."""
     if as_json:
-        output.show_json({"run": target.path, "report": report.to_json()})
+        output.show_json({"run": path, "report": report.to_json()})
         return
-    _show_groups(report)
-    _show_layers(report)
-    if report.frozen:
-        output.show(Table("Left whole", ("group", "reason"), report.frozen))
-    _show_parts(report)
-    _show_padding(report)
-    _show_stages(report)
-    _show_totals(report)
+    _show_reached(report, path)
+    _show_scores(report)
+    _show_most(report)
+    if verbose:
+        show_details(report)
+    else:
+        output.result(f"Every group, layer, reason and stage: prunekit prune --resume {path} --verbose")
+    output.result(f"The same as numbers: {path / 'prune.json'}; drawn: {path / 'prune.svg'}")
+    output.say(f"Next: prunekit export {path}")
+
+
+def _show_reached(report: "PruneReport", path: Path) -> None:
+    rows = [
+        _change("MACs", formats.quantity, report.macs_before, report.macs_after),
+        _change("params", formats.quantity, report.params_before, report.params_after),
+    ]
+    if report.target == "latency" and report.standing:
+        last = report.standing[-1]
+        measured = last.latency_measured_ms
+        name = "latency, predicted" if measured is None else "latency"
+        after_ms = last.cost_predicted if measured is None else measured
+        rows.append(_change(name, formats.milliseconds, report.cost_before, after_ms))
+    output.show(Table(f"Pruned {path}", ("", "dense", "pruned", "removed"), rows))
+
+
+def _change(name: str, shown: "Callable[[float], str]", before: float, after: float) -> tuple[str, ...]:
+    return (name, shown(before), shown(after), formats.percent(1 - after / before))
+
+
+def _show_scores(report: "PruneReport") -> None:
+    scores = f"{formats.score(report.miou_before)} dense -> {formats.score(report.miou_pruned)} pruned"
+    tuned = report.miou_after is not None or any(stage.epochs for stage in report.standing)
+    tuning = f" -> {formats.score(report.miou_after)} fine-tuned" if tuned else ", not fine-tuned"
+    output.result(f"Validation mIoU: {scores}{tuning}")
+    if report.miou_settled is not None:
+        settled = formats.score(report.miou_settled)
+        output.result(f"Dense, with its batch norms measured anew like those of the pruned network: {settled}")
+    output.result(f"Exactness: largest difference from the masked network {report.exactness:.1e}")
     for stage in report.standing:
         if stage.misses_latency:
-            wanted = formats.milliseconds(stage.cost_wanted)
+            wanted = cost_of(report, stage.cost_wanted)
             output.result(f"Stage {stage.number} misses {wanted}: no channel counts that were tried measure nearer.")
     if report.rolled_back is not None:
         output.result(f"Taken back: {report.rolled_back}. The run holds the network before that stage.")
-    output.say(f"Picture: {target.path / 'prune.svg'}; all numbers: {target.path / 'prune.json'}")
-    output.say(f"Next: prunekit export {target.path}")
 
 
-def _show_groups(report: "PruneReport") -> None:
+def _show_most(report: "PruneReport") -> None:
+    """Show the groups that lost the largest share of their units."""
+    lost = [group for group in report.groups if group.width_after < group.width_before]
+    most = sorted(lost, key=lambda group: group.width_after / group.width_before)[:MOST_GROUPS]
     rows = [
         (
             group.name,
             f"{group.width_before} -> {group.width_after}",
-            f"{_cosine(group.redundancy_before)} -> {_cosine(group.redundancy_after)}",
+            formats.percent(1 - group.width_after / group.width_before),
         )
-        for group in report.groups
+        for group in most
     ]
-    output.show(Table("Channel groups", ("group", "units", "mean redundancy"), rows))
-
-
-def _cosine(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _show_layers(report: "PruneReport") -> None:
-    rows = [
-        (
-            layer.name,
-            f"{layer.channels_before} -> {layer.channels_after}",
-            f"{formats.quantity(layer.macs_before)} -> {formats.quantity(layer.macs_after)}",
-        )
-        for layer in report.layers
-    ]
-    output.show(Table("Layers", ("layer", "channels", "MACs"), rows))
-
-
-def _show_parts(report: "PruneReport") -> None:
-    rows = [
-        (
-            part.name,
-            f"{formats.quantity(part.macs_before)} -> {formats.quantity(part.macs_after)}",
-            " -> ".join(
-                (
-                    formats.percent(part.macs_before / report.macs_before),
-                    formats.percent(part.macs_after / report.macs_after),
-                )
-            ),
-        )
-        for part in report.parts
-    ]
-    output.show(Table("MACs by part", ("part", "MACs", "share of the network's"), rows))
-
-
-def _show_padding(report: "PruneReport") -> None:
-    rows = [
-        (
-            str(row.block),
-            formats.percent(row.macs / report.macs_after),
-            "-" if row.macs_unaligned is None else formats.percent(row.macs_unaligned / report.macs_after),
-        )
-        for row in report.padding
-    ]
-    columns = ("channels a block", "as cut", "with counts of any size")
-    output.show(Table("Padding that kernels working on blocks of channels add to the MACs", columns, rows))
-
-
-def _show_stages(report: "PruneReport") -> None:
-    rows = [
-        (
-            str(stage.number),
-            formats.percent(stage.share),
-            stage.allocation,
-            f"{_cost(report, stage.cost_predicted)} of {_cost(report, stage.cost_wanted)}",
-            "-" if stage.latency_measured_ms is None else formats.milliseconds(stage.latency_measured_ms),
-            formats.score(stage.miou_pruned),
-            formats.score(stage.miou_after),
-        )
-        for stage in report.stages
-    ]
-    columns = ("stage", "to remove", "shared out", "cost of target", "measured", "mIoU as cut", "fine-tuned")
-    output.show(Table("Stages", columns, rows))
-
-
-def _cost(report: "PruneReport", value: float) -> str:
-    return formats.milliseconds(value) if report.target == "latency" else formats.quantity(value)
-
-
-def _show_totals(report: "PruneReport") -> None:
-    removed = formats.percent(1 - report.params_after / report.params_before)
-    rows = [
-        (
-            "MACs",
-            formats.quantity(report.macs_before),
-            formats.quantity(report.macs_after),
-            formats.percent(report.ratio_realised),
-        ),
-        ("params", formats.quantity(report.params_before), formats.quantity(report.params_after), removed),
-    ]
-    output.show(Table("Pruned", ("", "before", "after", "removed"), rows))
-    output.result(f"Largest difference from the masked network: {report.exactness:.1e} (exactness contract)")
-    scores = [("dense", report.miou_before)]
-    if report.miou_settled is not None:
-        scores.append(("dense, batch norms measured anew", report.miou_settled))
-    scores += [("pruned", report.miou_pruned), ("fine-tuned", report.miou_after)]
-    output.show(Table("Validation mIoU", ("network", "mIoU"), [(name, formats.score(miou)) for name, miou in scores]))
+    if rows:
+        title = f"Lost most, of {len(lost)} groups that lost channels"
+        output.show(Table(title, ("group", "units", "removed"), rows))
+    kept = len(report.groups) - len(lost) + len(report.frozen)
+    if kept:
+        output.result(f"{kept} groups stay whole; {len(report.frozen)} of them cannot be cut.")

@@ -28,6 +28,13 @@ EXAMPLES = (
     "prunekit train --resume runs/0001-train",
 )
 
+PANELS = {
+    "Data": ("data", "root"),
+    "Network": ("model", "weights"),
+    "Training": ("pretrained", "epochs", "batch_size", "lr", "select"),
+    "Run": ("recipe", "settings", "out", "resume", "as_json", "help"),
+}
+
 Data = Annotated[str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="shapes")]
 Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
 Model = Annotated[

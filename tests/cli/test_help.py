@@ -6,11 +6,13 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from prunekit_cli import demo, evaluate, export, inspect, predict, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, importing, inspect, predict, profile, prune, recipe, train
 from prunekit_cli.main import app
+from prunekit_cli.panels import ADVANCED, LONG, MOST_FIRST
 
 MODULES = {
     "train": train,
+    "import": importing,
     "prune": prune,
     "export": export,
     "inspect": inspect,
@@ -42,6 +44,47 @@ def test_examples_name_only_options_that_exist(name):
 def test_every_option_has_a_help_text(name):
     for parameter in get_command(app).commands[name].params:
         assert parameter.help, parameter.name
+
+
+def lines_of(invoke, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    return invoke(name, "--help").output.splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", MODULES)
+def test_help_fits_the_terminal_and_cuts_no_word(invoke, monkeypatch, name, columns):
+    lines = lines_of(invoke, monkeypatch, name, columns)
+    assert max(map(len, lines)) <= columns
+    shown_words = {word for line in lines for word in line.strip("│ ").split()}
+    for parameter in get_command(app).commands[name].params:
+        metavar = (parameter.metavar or "").replace("|", " ") if len(parameter.metavar or "") > LONG else ""
+        words = {word for text in (*parameter.opts, parameter.help, metavar) for word in text.split()}
+        if parameter.param_type_name == "option":
+            assert words <= shown_words, parameter.name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_command_of_many_options_shows_the_rare_ones_last(invoke, monkeypatch, name):
+    lines = lines_of(invoke, monkeypatch, name, 120)
+    titles = [place for place, line in enumerate(lines) if line.startswith("╭─")]
+    rare = [place for place in titles if ADVANCED in lines[place]]
+    many = sum(p.param_type_name == "option" for p in get_command(app).commands[name].params) + 1 > 12  # --help
+    if not many:
+        assert not rare
+        return
+    assert rare == titles[-1:]
+    first = [line for line in lines[: rare[0]] if line.startswith("│ --")]
+    assert 5 <= len(first) <= MOST_FIRST
+    assert any("--help" in line for line in first)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_panels_name_parameters_that_exist(name):
+    known = {parameter.name for parameter in get_command(app).commands[name].params} | {"help"}
+    named = [parameter for names in getattr(MODULES[name], "PANELS", {}).values() for parameter in names]
+    assert set(named) <= known
+    assert len(set(named)) == len(named)
 
 
 def choices(section, key):
