@@ -28,7 +28,7 @@ class FoldError(PrunekitError):
     """A head cannot be folded as asked."""
 
 
-class UntrustedCodeError(ModelError, PruneError):
+class UntrustedCodeError(ModelError, PruneError, DataError):
     """A run or a model file names code or a place to fetch from, and nobody said that it is trusted.
 
     `what` says so in a clause without a full stop, so that a command can add how it is to be repeated.

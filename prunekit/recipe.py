@@ -1,8 +1,9 @@
 """The recipe: every setting of a training run, read once from TOML and flags, unknown keys refused."""
 
+import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -103,10 +104,27 @@ MAX_PATTERNS: Final = 100
 Patterns = tuple[Text, ...]
 
 
+DataSet = Literal["shapes", "camvid", "folder"]
+OWN_DATA: Final = "python:"
+"""What the name of a data set of somebody's own begins with; a class in a module follows."""
+_OWN_NAME: Final = re.compile(r"python:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def _data_set(name: str) -> str:
+    known = get_args(DataSet)
+    if name not in known and not _OWN_NAME.fullmatch(name):
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f" (is it {near[0]}?)" if near else ""
+        raise ValueError(f"there is no such data set{meant}. Choose {', '.join(known)} or python:package.module:Class")
+    return name
+
+
 class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
-    name: Literal["shapes", "camvid", "folder"] = Field(default="shapes", description="data set")
+    name: Annotated[Text, AfterValidator(_data_set)] = Field(
+        default="shapes", description=f"data set: {', '.join(get_args(DataSet))} or python:package.module:Class"
+    )
     root: Text = Field(default="", description="folder of the data set (camvid, folder)")
     classes: Text = Field(default="", description="class list, TOML, text or CSV, for the folder data set")
     images: Text = Field(
@@ -165,7 +183,8 @@ class DataConfig(Section):
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
         if self.name == "shapes" and (self.root or self.classes):
             raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
-        for key in ("mask_values", "ignore_index", "images", "masks"):
+        own = self.name.startswith(OWN_DATA)
+        for key in ("mask_values", "images", "masks", *(["classes"] if own else ["ignore_index"])):
             if self.name != "folder" and getattr(self, key):
                 raise ValueError(f"{key} belongs to the folder data set, and name is {self.name}; leave it out")
         if bool(self.images) != bool(self.masks):

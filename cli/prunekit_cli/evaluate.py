@@ -23,7 +23,10 @@ EXAMPLES = (
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
 Data = Annotated[
-    str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="as in the model's run")
+    str | None,
+    typer.Option(
+        metavar="shapes|camvid|folder|python:MODULE:CLASS", help="Data set.", show_default="as in the model's run"
+    ),
 ]
 Classes = Annotated[
     str | None,
@@ -71,7 +74,7 @@ def command(
         Setting("provider", provider or "cpu; the GPU for an engine", "--provider"),
     ]
     output.settings(f"Evaluating {model}", rows)
-    report = _evaluate(model, config, part, provider, threads or 0, trust_code)
+    report = _evaluate(model, config, part, provider, threads or 0, trust_code, own_data="data.name" in overrides)
     if as_json:
         output.show_json(report)
     else:
@@ -94,7 +97,14 @@ def _data(model: Path, overrides: dict[str, Any]) -> "DataConfig":
 
 
 def _evaluate(
-    model: Path, data: "DataConfig", split: Any, provider: str | None, threads: int, trust_code: bool
+    model: Path,
+    data: "DataConfig",
+    split: Any,
+    provider: str | None,
+    threads: int,
+    trust_code: bool,
+    *,
+    own_data: bool,
 ) -> "EvalReport":
     from prunekit_export.evaluating import evaluate_model
 
@@ -106,6 +116,7 @@ def _evaluate(
             provider=provider,
             threads=threads,
             trust_code=trust_code,
+            own_data=own_data,
             on_image=lambda done, all_: progress.advance("evaluating", done, all_, detail="images"),
         )
 

@@ -48,7 +48,10 @@ Weights = Annotated[
     ),
 ]
 Data = Annotated[
-    str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set to evaluate on and to fine-tune with.")
+    str | None,
+    typer.Option(
+        metavar="shapes|camvid|folder|python:MODULE:CLASS", help="Data set to evaluate on and to fine-tune with."
+    ),
 ]
 Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
 Classes = Annotated[
@@ -235,18 +238,21 @@ def _show(report: "ImportReport", recipe: "Recipe", run: "RunDirectory") -> None
         output.say("Lower than you know it? Compare mean, deviation, channels, scale and size with your training's.")
     else:
         output.result(f"Imported {run.path}; not evaluated, since no images were named (--data folder --root DIR).")
-    trust = _trust(recipe)
+    trust = trust_flag(recipe)
     prune = f"prunekit prune {run.path} --ratio 0.5{trust}   or   " if report.images else ""
     output.say(f"Next: {prune}prunekit export {run.path}{trust}")
 
 
-def _trust(recipe: "Recipe") -> str:
+def trust_flag(recipe: "Recipe") -> str:
     """Return what a command needs to load the run again."""
     from prunekit.errors import UntrustedCodeError
     from prunekit.models.hf import named_by_settings
     from prunekit.models.spec import parse_spec
     from prunekit.models.trust import check_foreign
+    from prunekit.recipe import OWN_DATA
 
+    if recipe.data.name.startswith(OWN_DATA):
+        return " --trust-code"
     try:
         name = named_by_settings(recipe.model.name)
         check_foreign(parse_spec(name), name)

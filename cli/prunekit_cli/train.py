@@ -7,7 +7,7 @@ import typer
 
 from prunekit_cli import data_options, formats, options, output
 from prunekit_cli.folders import target_run
-from prunekit_cli.importing import tell_weights
+from prunekit_cli.importing import tell_weights, trust_flag
 from prunekit_cli.observing import TrainingProgress
 from prunekit_cli.options import OptionError
 from prunekit_cli.output import Setting, Table
@@ -29,13 +29,16 @@ EXAMPLES = (
 )
 
 PANELS = {
-    "Data": ("data", "root"),
+    "Data": ("data", "root", "classes", "size"),
     "Network": ("model", "weights"),
     "Training": ("pretrained", "epochs", "batch_size", "lr", "select"),
     "Run": ("recipe", "settings", "out", "resume", "as_json", "help"),
 }
 
-Data = Annotated[str | None, typer.Option(metavar="shapes|camvid|folder", help="Data set.", show_default="shapes")]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="shapes|camvid|folder|python:MODULE:CLASS", help="Data set.", show_default="shapes"),
+]
 Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
 Model = Annotated[
     str | None,
@@ -150,7 +153,7 @@ def command(
     with target_run(out, "train") as run:
         _announce(plan, source, run)
         # What is named on the command line, or in a recipe that is, is the user's own.
-        _show(_fit(plan, run, resume=False, trust_code=True, held=True), run, as_json)
+        _show(_fit(plan, run, resume=False, trust_code=True, held=True), plan, run, as_json)
 
 
 def _read(path: Path | None, overrides: dict[str, Any]) -> tuple["Recipe", str]:
@@ -176,13 +179,14 @@ def _continue(path: Path, moved: dict[str, Any], trust_code: bool, as_json: bool
             f"{path} is an import, which has no training to go on with. Train from its weights in a new run: "
             f"prunekit train --recipe {run.recipe_path}"
         )
-    _show(_fit(run.recipe(moved), run, resume=True, trust_code=trust_code, held=False), run, as_json)
+    recipe = run.recipe(moved)
+    _show(_fit(recipe, run, resume=True, trust_code=trust_code, held=False), recipe, run, as_json)
 
 
 def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool, trust_code: bool, held: bool) -> "FitReport":
     from prunekit.workflows.train import train
 
-    hint = f"Go on with: prunekit train --resume {run.path}"
+    hint = f"Go on with: prunekit train --resume {run.path}{trust_flag(recipe)}"
     with output.hint_on_interrupt(hint, once=run.recipe_path), Progress() as progress:
         observer = TrainingProgress(progress)
         return train(recipe, run, observer, resume, trust_code=trust_code, held=held, on_weights=tell_weights)
@@ -219,7 +223,7 @@ def _start(recipe: "Recipe") -> str:
     return "the library's, pretrained" if recipe.model.pretrained else "random, by the seed"
 
 
-def _show(report: "FitReport", run: "RunDirectory", as_json: bool) -> None:
+def _show(report: "FitReport", recipe: "Recipe", run: "RunDirectory", as_json: bool) -> None:
     if as_json:
         output.show_json({"run": run.path, "report": report})
         return
@@ -234,4 +238,5 @@ def _show(report: "FitReport", run: "RunDirectory", as_json: bool) -> None:
     output.show(Table(f"Trained {run.path}", ("", "value"), rows))
     classes = zip(report.card.class_names, report.iou, strict=True)
     output.show(Table("Validation IoU", ("class", "IoU"), [(name, formats.score(iou)) for name, iou in classes]))
-    output.say(f"Next: prunekit prune {run.path} --ratio 0.5   or   prunekit export {run.path}")
+    trust = trust_flag(recipe)
+    output.say(f"Next: prunekit prune {run.path} --ratio 0.5{trust}   or   prunekit export {run.path}{trust}")

@@ -45,6 +45,7 @@ def evaluate_model(
     provider: str | None = None,
     threads: int = 0,
     trust_code: bool = False,
+    own_data: bool = False,
     on_image: Callable[[int, int], None] | None = None,
 ) -> EvalReport:
     """Evaluate a run directory, an ONNX file or an engine on a split, image by image as a device would.
@@ -55,7 +56,8 @@ def evaluate_model(
         split: train, val or test.
         provider: as `open_runner`.
         threads: CPU threads; 0 leaves the choice to the library.
-        trust_code: run the python: factory of a run that others made.
+        trust_code: run the python: code, factory and data set, of a run that others made.
+        own_data: the data set was named by the user, so its code may run.
         on_image: told (images done, images) after each image.
 
     Raises:
@@ -64,7 +66,7 @@ def evaluate_model(
     from prunekit.data.labels.counts import check_labels, count_labels
     from prunekit.data.registry import open_dataset
 
-    dataset = open_dataset(data, split)
+    dataset = open_dataset(data, split, trust_code=trust_code or own_data)
     check_labels(dataset, split, data)
     with open_runner(path, provider=provider, threads=threads, trust_code=trust_code) as runner:
         contract = contract_for(runner, path)

@@ -123,7 +123,7 @@ def _export(
 
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
-    images = _images(source, loaded.contract, config, root)
+    images = _images(source, loaded.contract, config, root, trust_code)
     segmenter, report = folded(loaded.segmenter, config, images, tell)
     height, width = input_size(loaded.contract, config)
     request = ExportRequest(
@@ -138,7 +138,7 @@ def _export(
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,
         calibration=images,
-        pictures=_pictures(source, root, tell),
+        pictures=_pictures(source, root, trust_code, tell),
     )
     summary = export_into(stage, request, tell)
     params = sum(parameter.numel() for parameter in segmenter.parameters())
@@ -155,18 +155,20 @@ def count_macs(segmenter: Module, height: int, width: int) -> int:
     return counter.get_total_flops() // 2  # two operations a multiply-accumulate
 
 
-def _images(source: RunDirectory, contract: Preprocessing, config: ExportConfig, root: str | None) -> list[Tensor]:
+def _images(
+    source: RunDirectory, contract: Preprocessing, config: ExportConfig, root: str | None, trust_code: bool
+) -> list[Tensor]:
     """Return training images as the network sees them, [1, 3, H, W] each, where a step needs some."""
     if config.fold != "static" and config.precision != "fp16":
         return []
     from prunekit.data.registry import open_dataset
     from prunekit.data_paths import root_override
 
-    dataset = open_dataset(source.recipe(root_override(root)).data, "train")
+    dataset = open_dataset(source.recipe(root_override(root)).data, "train", trust_code=trust_code)
     return list(prepared_images(dataset, contract, min(config.images, len(dataset))))
 
 
-def _pictures(source: RunDirectory, root: str | None, tell: Callable[[str], None]) -> list[ByteArray]:
+def _pictures(source: RunDirectory, root: str | None, trust_code: bool, tell: Callable[[str], None]) -> list[ByteArray]:
     """Return validation images, uint8 (H, W, 3), to compare labels on; none where the data set is not here.
 
     Raises:
@@ -176,7 +178,7 @@ def _pictures(source: RunDirectory, root: str | None, tell: Callable[[str], None
     from prunekit.data_paths import root_override
 
     try:
-        dataset = open_dataset(source.recipe(root_override(root)).data, "val")
+        dataset = open_dataset(source.recipe(root_override(root)).data, "val", trust_code=trust_code)
         count = min(PARITY_PICTURES, len(dataset))
         indices = [index * len(dataset) // count for index in range(count)]
         return [dataset[index].image_3HW.permute(1, 2, 0).numpy() for index in indices]

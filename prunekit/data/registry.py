@@ -6,9 +6,11 @@ from typing import Final
 from prunekit.data.camvid import CamVidDataset
 from prunekit.data.dataset import SegmentationDataset, Split
 from prunekit.data.folder import FolderDataset
+from prunekit.data.own.dataset import OwnDataset
+from prunekit.data.own.finding import is_own, untrusted
 from prunekit.data.pairs import check_root
 from prunekit.data.shapes import ShapesDataset
-from prunekit.errors import DataError
+from prunekit.errors import DataError, UntrustedCodeError
 from prunekit.recipe import DataConfig
 
 Opener = Callable[[DataConfig, Split], SegmentationDataset]
@@ -38,12 +40,23 @@ def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
 DATASETS: Final[Mapping[str, Opener]] = {"shapes": _shapes, "camvid": _camvid, "folder": _folder}
 
 
-def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
+def open_dataset(config: DataConfig, split: Split, *, trust_code: bool = False) -> SegmentationDataset:
     """Open one split of the data set that `config` names; the files are checked here, not at the first batch.
 
+    Args:
+        config: the data set.
+        split: train, val or test.
+        trust_code: a data set of somebody's own (`python:package.module:Class`) may be imported and run. What a user
+            names is the user's own; what stands in a run is not.
+
     Raises:
+        UntrustedCodeError: the data set is somebody's code, and is not trusted.
         DataError: the name is unknown, a file is missing or damaged, or image and labels do not fit; says which.
     """
+    if is_own(config):
+        if not trust_code:
+            raise UntrustedCodeError(untrusted(config))
+        return OwnDataset(config, split)
     opener = DATASETS.get(config.name)
     if opener is None:
         raise DataError(f"There is no data set {config.name!r}. Choose one of {', '.join(DATASETS)} as data.name.")

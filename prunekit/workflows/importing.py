@@ -76,8 +76,8 @@ def import_run(
     """Make a finished run of the recipe's network and the weights of its file; no bit of them changes.
 
     Args:
-        recipe: the network, the file, the preprocessing and the data. Without a folder of data (`data.root`) its class
-            list says what the classes are, and nothing is evaluated.
+        recipe: the network, the file, the preprocessing and the data, all the user's own. Without a folder of data
+            (`data.root`) its class list says what the classes are, and nothing is evaluated.
         run: a new run; nothing is written before the weights are known to fit and to give numbers.
         on_weights: told what came from the file.
         on_image: told how many validation images are done, of how many.
@@ -90,7 +90,7 @@ def import_run(
     recipe = with_named_network(recipe)
     device = resolve_device(recipe.train.device)
     with run.locked(held=held), cpu_threads(recipe.train):
-        val_set = None if only_classes(recipe) else open_dataset(recipe.data, "val")
+        val_set = None if only_classes(recipe) else open_dataset(recipe.data, "val", trust_code=True)
         if val_set is not None:
             check_labels(val_set, "val", recipe.data)
         classes = _classes(recipe) if val_set is None else val_set.classes

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
+from prunekit.data.own.finding import check_trusted
 from prunekit.errors import PruneError, RunError
 from prunekit.modelfile import LoadedModel, load_model, save_model
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
@@ -71,6 +72,8 @@ def prune_run(
         PrunekitError: the source, its data or the device cannot be used.
     """
     recipe = fine_tuning_recipe(source.recipe(), config)
+    if not trust_code:
+        check_trusted(recipe.data, source.recipe_path)
     if config.init == "rewind":
         check_rewind(source)
     criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
@@ -120,6 +123,8 @@ def resume_prune(
         config = config_of(report, target)
         check_criterion(config, target, trust_code)
         recipe = recipe_of(report, config, target, root)
+        if not trust_code:
+            check_trusted(recipe.data, target.recipe_path)
         job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
         with cpu_threads(recipe.train):
             source = find_source(report, target)

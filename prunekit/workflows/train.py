@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prunekit.data.labels.counts import check_labels
+from prunekit.data.own.finding import check_trusted
 from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of
 from prunekit.errors import PrunekitError, UntrustedCodeError
@@ -40,7 +41,8 @@ def train(
         run: the run directory, new or interrupted; locked before anything is read from it or written to it.
         observer: told about each step and epoch.
         resume: take up `run`'s checkpoint if there is one; otherwise start anew.
-        trust_code: False, for a recipe that came with the run, refuses a network that prunekit does not bring.
+        trust_code: False, for a recipe that came with the run, refuses a network or a data set that prunekit does not
+            bring.
         held: the caller holds the run's lock.
         on_weights: told what came from the file that the network starts from, if it does.
 
@@ -54,7 +56,8 @@ def train(
     with run.locked(held=held):
         new = not run.recipe_path.exists()
         try:
-            return _trained(recipe, run, observer, resume and run.state_path.exists(), on_weights or _silent)
+            resume = resume and run.state_path.exists()
+            return _trained(recipe, run, observer, resume, on_weights or _silent, trust_code=trust_code)
         except PrunekitError:
             if new and not (run.state_path.exists() or run.metrics_path.exists()):
                 for written in (run.recipe_path, run.labels_path):  # no work; the corrected request finds it empty
@@ -63,6 +66,7 @@ def train(
 
 
 def _check_foreign(recipe: Recipe, run: RunDirectory) -> None:
+    check_trusted(recipe.data, run.recipe_path)
     name = recipe.model.name
     try:
         check_foreign(parse_spec(name), name)
@@ -80,10 +84,13 @@ def _trained(
     observer: Observer | None,
     resume: bool,
     on_weights: Callable[[WeightsReport], None],
+    *,
+    trust_code: bool,
 ) -> FitReport:
     recipe = with_named_network(recipe if resume else with_pretrained_preprocessing(recipe).recipe)
     resolve_device(recipe.train.device)  # a wrong device is known before any data is read
-    train_set, val_set = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
+    train_set = open_dataset(recipe.data, "train", trust_code=trust_code)
+    val_set = open_dataset(recipe.data, "val", trust_code=trust_code)
     if not resume:
         check_labels(train_set, "train", recipe.data, training=True)
         check_labels(val_set, "val", recipe.data)

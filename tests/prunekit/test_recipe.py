@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunekit.errors import ConfigError
-from prunekit.recipe import MAX_RECIPE_BYTES, Recipe, Section, dump_recipe, merge, parse_recipe, read_recipe
+from prunekit.recipe import MAX_RECIPE_BYTES, DataConfig, Recipe, Section, dump_recipe, merge, parse_recipe, read_recipe
 
 KEYS = [f"{section}.{key}" for section, field in Recipe.model_fields.items() for key in field.annotation.model_fields]
 
 
 def _values(section: type[Section], key: str) -> st.SearchStrategy[Any]:
     annotation, rules = section.model_fields[key].annotation, section.model_fields[key].metadata
+    if key == "name" and section is DataConfig:
+        return st.sampled_from(["shapes", "camvid", "folder", "python:mine.street:Street"])
     if key in ("mask_values", "ignore_index"):
         return st.lists(st.integers(0, 65535), unique=True, max_size=5).map(tuple)
     if key in ("mean", "std"):

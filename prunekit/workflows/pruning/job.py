@@ -66,12 +66,12 @@ class Job:
     @cached_property
     def train_set(self) -> SegmentationDataset:
         """Training images."""
-        return open_dataset(self.recipe.data, "train")
+        return open_dataset(self.recipe.data, "train", trust_code=self.trust_code)
 
     @cached_property
     def val_set(self) -> SegmentationDataset:
         """Validation images."""
-        return open_dataset(self.recipe.data, "val")
+        return open_dataset(self.recipe.data, "val", trust_code=self.trust_code)
 
     @cached_property
     def criterion(self) -> Criterion:
