@@ -142,6 +142,13 @@ class DataConfig(Section):
         description="number in index masks that does not count, or several (0,255); empty: as the class list says, or "
         "255 (folder)",
     )
+    white_level: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="number that is white in 16-bit images, such as 4095; 0: 65535, and what would be nearly black is "
+        "refused (folder)",
+    )
     allow_absent_classes: bool = Field(
         default=False, description="train though a class has no training pixel, or 255 is all that masks hold beside 0"
     )
@@ -184,7 +191,7 @@ class DataConfig(Section):
         if self.name == "shapes" and (self.root or self.classes):
             raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
         own = self.name.startswith(OWN_DATA)
-        for key in ("mask_values", "images", "masks", *(["classes"] if own else ["ignore_index"])):
+        for key in ("mask_values", "images", "masks", "white_level", *(["classes"] if own else ["ignore_index"])):
             if self.name != "folder" and getattr(self, key):
                 raise ValueError(f"{key} belongs to the folder data set, and name is {self.name}; leave it out")
         if bool(self.images) != bool(self.masks):

@@ -70,10 +70,12 @@ class FolderDataset:
         ignore_index: tuple[int, ...] = (),
         images: str = "",
         masks: str = "",
+        white_level: int = 0,
     ) -> None:
         check_root(root, "folder")
         self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values, ignore_index)
         self.classes = self._list.classes
+        self._white_level = white_level
         self._pairs = _pairs(Path(root), _patterns(Path(root), images, masks, split), split)
         self.label_counts = summed(check_all(self._pairs, self._check), len(self), self.classes)
 
@@ -82,7 +84,8 @@ class FolderDataset:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[check_position(index, len(self))]
-        return Sample(read_image(pair.image), torch.from_numpy(read_mask(pair.mask, self._list)), pair.name)
+        image_3HW = read_image(pair.image, white_level=self._white_level)
+        return Sample(image_3HW, torch.from_numpy(read_mask(pair.mask, self._list)), pair.name)
 
     def _check(self, pair: Pair) -> npt.NDArray[np.int64]:
         labels_HW = read_mask(pair.mask, self._list)

@@ -13,7 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from prunekit.data.dataset import size_text
+from prunekit.data.files.deep import as_8_bits, deep_samples, is_cut
 from prunekit.errors import DataError
+from prunekit_runtime.pictures.exif import upright as upright_array
 
 MAX_PIXELS: Final = 1 << 26  # 67 megapixels, 200 MB decoded: above any camera's frame, below a decompression bomb
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
@@ -25,18 +27,22 @@ _BITS_PER_SAMPLE: Final = 258  # TIFF tag
 _RGB_MODES: Final = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "LA")
 
 
-def read_image(path: Path, *, turn: bool = False) -> Tensor:
-    """Read a picture as RGB, uint8 [3, H, W].
+def read_image(path: Path, *, turn: bool = False, white_level: int = 0) -> Tensor:
+    """Read a picture as RGB, uint8 [3, H, W]; grey ones have three equal channels, 16 bits are brought to 8.
 
     Args:
         path: the file.
         turn: turn a picture that EXIF data says is rotated, instead of refusing it: right where no mask goes with it.
+        white_level: the number that is white in a picture of 16 bits a channel (`files.deep`).
 
     Raises:
-        DataError: the file is missing, damaged, too large, transparent, deeper than 8 bits, holds several pictures, or
-            is rotated by EXIF data and not to be turned.
+        DataError: the file is missing, damaged, too large, transparent, of more bits than can be read, holds several
+            pictures, or is rotated by EXIF data and not to be turned.
     """
-    image = load(path, IMAGE_FORMATS, turn=turn)
+    image, bits = _decoded(path, IMAGE_FORMATS, turn=turn)
+    if bits == 16:
+        return _from_16_bits(path, image, white_level, turn=turn)
+    _refuse_deep(image, bits, path)
     if image.mode not in _RGB_MODES:
         raise DataError(f"Image {path} has pixels of kind {image.mode}. Convert it to 8-bit RGB.")
     if not is_opaque(image, path):
@@ -64,16 +70,9 @@ def load(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Image.I
         DataError: the file is missing, of another format, too large, truncated, holds several pictures, or is rotated
             by its EXIF data and not to be turned.
     """
-    with _opened(path, formats, turn=turn) as image:
-        try:
-            image.load()
-            upright = ImageOps.exif_transpose(image) if turn else image.copy()
-            bits = max(_png_header(path)[0], _tiff_bits(image))
-        except Exception as error:  # decoders raise whatever a hostile file makes their parsers trip over
-            raise DataError(f"{path} is damaged or cut off: {error}. Replace the file.") from error
-        if bits > 8 and len(image.getbands()) > 1:  # of these Pillow keeps the upper 8 bits and says nothing
-            raise DataError(f"{path} has {bits} bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
-        return upright
+    image, bits = _decoded(path, formats, turn=turn)
+    _refuse_deep(image, bits, path)
+    return image
 
 
 def is_opaque(image: Image.Image, path: Path) -> bool:
@@ -118,6 +117,31 @@ def check_sizes(image_path: Path, image_HW: tuple[int, int], mask_path: Path, ma
             f"Image {image_path} has {size_text(image_HW)} pixels, its mask {mask_path} {size_text(mask_HW)}. "
             "Make them the same size (resize masks with nearest neighbour)."
         )
+
+
+def _decoded(path: Path, formats: tuple[str, ...], *, turn: bool) -> tuple[Image.Image, int]:
+    """Return a file's picture and how many bits a channel has on disk."""
+    with _opened(path, formats, turn=turn) as image:
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image) if turn else image.copy()
+            upright.format = image.format  # which a copy lacks
+            return upright, max(_png_header(path)[0], _tiff_bits(image))
+        except Exception as error:  # decoders raise whatever a hostile file makes their parsers trip over
+            raise DataError(f"{path} is damaged or cut off: {error}. Replace the file.") from error
+
+
+def _refuse_deep(image: Image.Image, bits: int, path: Path) -> None:
+    if bits > 8 and len(image.getbands()) > 1:  # of these Pillow keeps the upper 8 bits and says nothing
+        raise DataError(f"{path} has {bits} bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
+
+
+def _from_16_bits(path: Path, image: Image.Image, white_level: int, *, turn: bool) -> Tensor:
+    image_HW3 = as_8_bits(deep_samples(path, image), path, white_level)
+    if turn and is_cut(image):  # any other is upright already
+        with _opened(path, IMAGE_FORMATS, turn=True) as stored:
+            image_HW3 = upright_array(image_HW3, _orientation(stored, path))
+    return torch.from_numpy(image_HW3).permute(2, 0, 1).contiguous()
 
 
 def _opened(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Image.Image:

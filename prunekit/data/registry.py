@@ -34,6 +34,7 @@ def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
         ignore_index=config.ignore_index,
         images=config.images,
         masks=config.masks,
+        white_level=config.white_level,
     )
 
 

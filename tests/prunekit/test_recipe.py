@@ -41,7 +41,7 @@ def _recipes(draw: st.DrawFn) -> Recipe:
     data, selection = values["data"], values["selection"]
     if data.get("images") or data.get("masks"):
         data |= {key: data.get(key) or "{name}" for key in ("images", "masks")}
-    if any(data.get(key) for key in ("root", "classes", "mask_values", "ignore_index", "images")):
+    if any(data.get(key) for key in ("root", "classes", "mask_values", "ignore_index", "images", "white_level")):
         data["name"] = "folder"  # generated scenes have neither
     if values["model"].get("weights"):
         values["model"]["pretrained"] = False  # the file brings them all

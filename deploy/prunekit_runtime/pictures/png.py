@@ -8,6 +8,7 @@ import struct
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 
 from prunekit_runtime.pictures.exif import orientation_of, upright
 from prunekit_runtime.pictures.png_filters import unfiltered
@@ -52,6 +53,27 @@ def read_png(content: bytes) -> ByteArray:
     return upright(image_HW3, orientation_of(chunks[b"eXIf"])) if b"eXIf" in chunks else image_HW3
 
 
+def read_deep_png(content: bytes) -> npt.NDArray[np.uint16]:
+    """Return the stored numbers of a PNG of 16 bits a channel without its opaque alpha, uint16 (H, W, C), C 1 or 3.
+
+    Raises:
+        ValueError: as `read_png`, or it has another depth.
+    """
+    chunks = _chunks(content)
+    header = _header(chunks.get(b"IHDR", b""), deep=True)
+    if header.bits != 16:
+        raise ValueError(f"has {header.bits} bits a channel, not 16.")
+    rows = np.ascontiguousarray(_rows(header, chunks.get(b"IDAT", b"")))
+    samples_HWC = rows.view(">u2").reshape(header.height, header.width, header.channels)  # 7.1: high byte first
+    see_through = chunks.get(b"tRNS")
+    if header.colour_type > _PALETTE:
+        _refuse_transparency(bool((samples_HWC[..., -1] != 0xFFFF).any()))
+        samples_HWC = samples_HWC[..., :-1]
+    elif see_through is not None and len(see_through) == 2 * header.channels:
+        _refuse_transparency(bool((samples_HWC == np.frombuffer(see_through, dtype=">u2")).all(axis=2).any()))
+    return samples_HWC.astype(np.uint16)
+
+
 def _chunks(content: bytes) -> dict[bytes, bytes]:
     """Return the data of each kind of chunk, that of several in a row joined."""
     found: dict[bytes, list[bytes]] = {}
@@ -69,14 +91,14 @@ def _chunks(content: bytes) -> dict[bytes, bytes]:
     return {kind: b"".join(parts) if kind == b"IDAT" else parts[0] for kind, parts in found.items()}
 
 
-def _header(data: bytes) -> _Header:
+def _header(data: bytes, *, deep: bool = False) -> _Header:
     if len(data) != 13:
         raise ValueError(f"{_DAMAGED}: it has no header. Replace the file.")
     width, height, bits, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", data)
     allowed = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}.get(colour_type, (8, 16))
     if colour_type not in _CHANNELS or bits not in allowed or not width or not height:
         raise ValueError(f"{_DAMAGED}: its header is none of a PNG. Replace the file.")
-    if bits == 16:
+    if bits == 16 and not deep:
         raise ValueError("has 16 bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
     if width * height > MAX_PIXELS:
         raise ValueError(f"has {width}x{height} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")

@@ -99,19 +99,6 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
             image_size(path, IMAGE_FORMATS)
 
 
-def deep_png(path, pixels):
-    content = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
-    height, width, _ = pixels.shape
-    path.write_bytes(png(width, height, content, bits=16, colour_type={2: 4, 3: 2, 4: 6}[pixels.shape[2]]))
-
-
-@pytest.mark.parametrize("channels", [2, 3, 4])
-def test_colours_of_16_bits_are_refused_though_they_could_be_cut_to_8(tmp_path, rng, channels):
-    deep_png(tmp_path / "deep.png", rng.integers(0, 1 << 16, (4, 5, channels)))
-    with pytest.raises(DataError, match=r"deep\.png has 16 bits.*8-bit RGB"):
-        read_image(tmp_path / "deep.png")
-
-
 def deep_tiff(path):
     """A TIFF of one RGB pixel with 16 bits a channel, made by hand: Pillow reads such files and writes none."""
     entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 200), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 210)]
