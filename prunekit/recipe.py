@@ -100,22 +100,29 @@ _Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
 Mean = Annotated[tuple[_Number, _Number, _Number], BeforeValidator(_triple)]
 Std = Annotated[tuple[_Positive, _Positive, _Positive], BeforeValidator(_triple)]
 
+DataName = Literal["shapes", "camvid", "cityscapes", "ade20k", "voc", "voc-aug", "coco-stuff", "folder"]
+
+
+def near_data_set(name: str) -> str:
+    """Return how a sentence ends that says a data set is not known: with a similar name, if there is one."""
+    near = difflib.get_close_matches(name[:100].lower(), get_args(DataName), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
 MAX_PATTERNS: Final = 100
 Patterns = tuple[Text, ...]
 
 
-DataSet = Literal["shapes", "camvid", "folder"]
 OWN_DATA: Final = "python:"
 """What the name of a data set of somebody's own begins with; a class in a module follows."""
 _OWN_NAME: Final = re.compile(r"python:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def _data_set(name: str) -> str:
-    known = get_args(DataSet)
+    known = get_args(DataName)
     if name not in known and not _OWN_NAME.fullmatch(name):
-        near = difflib.get_close_matches(name, known, 1)
-        meant = f" (is it {near[0]}?)" if near else ""
-        raise ValueError(f"there is no such data set{meant}. Choose {', '.join(known)} or python:package.module:Class")
+        choices = f"{', '.join(known)} or python:package.module:Class"
+        raise ValueError(f"there is no such data set{near_data_set(name)} Choose {choices}")
     return name
 
 
@@ -123,9 +130,9 @@ class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
     name: Annotated[Text, AfterValidator(_data_set)] = Field(
-        default="shapes", description=f"data set: {', '.join(get_args(DataSet))} or python:package.module:Class"
+        default="shapes", description=f"data set: {', '.join(get_args(DataName))} or python:package.module:Class"
     )
-    root: Text = Field(default="", description="folder of the data set (camvid, folder)")
+    root: Text = Field(default="", description="folder of the data set (all but shapes)")
     classes: Text = Field(default="", description="class list, TOML, text or CSV, for the folder data set")
     images: Text = Field(
         default="", description="pattern of the images below root, such as img/{split}/{name}.jpg (folder)"
@@ -189,7 +196,7 @@ class DataConfig(Section):
         if self.scale_min > self.scale_max:
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}; swap them")
         if self.name == "shapes" and (self.root or self.classes):
-            raise ValueError("root and classes belong to camvid and folder; shapes is generated. Name the data set too")
+            raise ValueError("root and classes belong to data in files; shapes is generated. Name the data set too")
         own = self.name.startswith(OWN_DATA)
         for key in ("mask_values", "images", "masks", "white_level", *(["classes"] if own else ["ignore_index"])):
             if self.name != "folder" and getattr(self, key):

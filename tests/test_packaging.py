@@ -21,6 +21,9 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == PACKAGES
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    tables = [path.name for path in (ROOT / "prunekit/data/public/tables").iterdir()]
+    assert len(tables) >= 4
+    assert {f"prunekit/data/public/tables/{table}" for table in tables} <= set(names)
     assert not [name for name in names if "test" in name.lower()]
 
 

@@ -52,7 +52,7 @@ MasksOption = Annotated[
     typer.Option(
         "--masks",
         metavar="PATTERN",
-        help="Where their masks lie, such as 'annotations/{split}/{name}_mask.png'.",
+        help="Where their masks lie, such as 'ann/{split}/{name}_mask.png'.",
         show_default="{split}/masks/{name}, or masks/{name}",
     ),
 ]

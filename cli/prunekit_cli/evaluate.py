@@ -20,13 +20,12 @@ EXAMPLES = (
     "prunekit eval model.onnx --data camvid --root /data/camvid --split test",
     "prunekit eval model.onnx --data folder --root street --classes street.toml",
 )
+PANELS = {"Data": ("data", "root", "classes", "split"), "Run": ("provider", "as_json", "help")}
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
 Data = Annotated[
     str | None,
-    typer.Option(
-        metavar="shapes|camvid|folder|python:MODULE:CLASS", help="Data set.", show_default="as in the model's run"
-    ),
+    typer.Option(metavar="NAME", help=f"Data set: {options.DATA_SETS}.", show_default="as in the model's run"),
 ]
 Classes = Annotated[
     str | None,

@@ -49,11 +49,9 @@ Weights = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option(
-        metavar="shapes|camvid|folder|python:MODULE:CLASS", help="Data set to evaluate on and to fine-tune with."
-    ),
+    typer.Option(metavar="NAME", help=f"Data set to evaluate on and to fine-tune with: {options.DATA_SETS}."),
 ]
-Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
+Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (all but shapes).")]
 Classes = Annotated[
     str | None,
     typer.Option(

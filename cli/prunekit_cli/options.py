@@ -38,6 +38,8 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting of the recipe; may be repeated."),
 ]
+# as the recipe has them
+DATA_SETS = "shapes, camvid, cityscapes, ade20k, voc, voc-aug, coco-stuff, folder or python:MODULE:CLASS"
 RootOption = Annotated[
     str | None,
     typer.Option("--root", metavar="DIR", help="Folder of the data set.", show_default="as the run was trained"),

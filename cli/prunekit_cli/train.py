@@ -31,15 +31,14 @@ EXAMPLES = (
 PANELS = {
     "Data": ("data", "root", "classes", "size"),
     "Network": ("model", "weights"),
-    "Training": ("pretrained", "epochs", "batch_size", "lr", "select"),
-    "Run": ("recipe", "settings", "out", "resume", "as_json", "help"),
+    "Training": ("pretrained", "epochs", "batch_size", "select"),
+    "Run": ("recipe", "settings", "out", "resume", "help"),
 }
 
 Data = Annotated[
-    str | None,
-    typer.Option(metavar="shapes|camvid|folder|python:MODULE:CLASS", help="Data set.", show_default="shapes"),
+    str | None, typer.Option(metavar="NAME", help=f"Data set: {options.DATA_SETS}.", show_default="shapes")
 ]
-Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (camvid, folder).")]
+Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (all but shapes).")]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -27,19 +27,20 @@ _BITS_PER_SAMPLE: Final = 258  # TIFF tag
 _RGB_MODES: Final = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "LA")
 
 
-def read_image(path: Path, *, turn: bool = False, white_level: int = 0) -> Tensor:
+def read_image(path: Path, *, turn: bool = False, as_stored: bool = False, white_level: int = 0) -> Tensor:
     """Read a picture as RGB, uint8 [3, H, W]; grey ones have three equal channels, 16 bits are brought to 8.
 
     Args:
         path: the file.
         turn: turn a picture that EXIF data says is rotated, instead of refusing it: right where no mask goes with it.
+        as_stored: take its pixels as they are stored, whatever EXIF data says: right where its mask is known to be so.
         white_level: the number that is white in a picture of 16 bits a channel (`files.deep`).
 
     Raises:
         DataError: the file is missing, damaged, too large, transparent, of more bits than can be read, holds several
             pictures, or is rotated by EXIF data and not to be turned.
     """
-    image, bits = _decoded(path, IMAGE_FORMATS, turn=turn)
+    image, bits = _decoded(path, IMAGE_FORMATS, turn=turn, as_stored=as_stored)
     if bits == 16:
         return _from_16_bits(path, image, white_level, turn=turn)
     _refuse_deep(image, bits, path)
@@ -53,24 +54,24 @@ def read_image(path: Path, *, turn: bool = False, white_level: int = 0) -> Tenso
     return torch.from_numpy(rgb_array(image)).permute(2, 0, 1).contiguous()
 
 
-def image_size(path: Path, formats: tuple[str, ...]) -> tuple[int, int]:
+def image_size(path: Path, formats: tuple[str, ...], *, as_stored: bool = False) -> tuple[int, int]:
     """Return (height, width) [px] from the file's header, without decoding it.
 
     Raises:
         DataError: as `load`, as far as the header shows it.
     """
-    with _opened(path, formats) as image:
+    with _opened(path, formats, as_stored=as_stored) as image:
         return image.height, image.width
 
 
-def load(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Image.Image:
-    """Decode a whole file, its pixels as stored; with `turn`, upright.
+def load(path: Path, formats: tuple[str, ...], *, turn: bool = False, as_stored: bool = False) -> Image.Image:
+    """Decode a whole file, its pixels as stored; with `turn`, upright. `as_stored` accepts what EXIF data rotates.
 
     Raises:
         DataError: the file is missing, of another format, too large, truncated, holds several pictures, or is rotated
             by its EXIF data and not to be turned.
     """
-    image, bits = _decoded(path, formats, turn=turn)
+    image, bits = _decoded(path, formats, turn=turn, as_stored=as_stored)
     _refuse_deep(image, bits, path)
     return image
 
@@ -119,9 +120,9 @@ def check_sizes(image_path: Path, image_HW: tuple[int, int], mask_path: Path, ma
         )
 
 
-def _decoded(path: Path, formats: tuple[str, ...], *, turn: bool) -> tuple[Image.Image, int]:
+def _decoded(path: Path, formats: tuple[str, ...], *, turn: bool, as_stored: bool) -> tuple[Image.Image, int]:
     """Return a file's picture and how many bits a channel has on disk."""
-    with _opened(path, formats, turn=turn) as image:
+    with _opened(path, formats, turn=turn, as_stored=as_stored) as image:
         try:
             image.load()
             upright = ImageOps.exif_transpose(image) if turn else image.copy()
@@ -144,7 +145,7 @@ def _from_16_bits(path: Path, image: Image.Image, white_level: int, *, turn: boo
     return torch.from_numpy(image_HW3).permute(2, 0, 1).contiguous()
 
 
-def _opened(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Image.Image:
+def _opened(path: Path, formats: tuple[str, ...], *, turn: bool = False, as_stored: bool = False) -> Image.Image:
     if not path.is_file():
         raise DataError(f"{path} does not exist or is no file. Restore it, or remove its partner.")
     try:
@@ -154,22 +155,22 @@ def _opened(path: Path, formats: tuple[str, ...], *, turn: bool = False) -> Imag
     except Exception as error:  # as in `load`
         raise DataError(f"{path} is no readable {' or '.join(formats)} file: {error}. Replace it.") from error
     try:
-        _check_header(image, path, turn=turn)
+        _check_header(image, path, any_turn=turn or as_stored)
     except DataError:
         image.close()
         raise
     return image
 
 
-def _check_header(image: Image.Image, path: Path, *, turn: bool) -> None:
+def _check_header(image: Image.Image, path: Path, *, any_turn: bool) -> None:
     if image.width * image.height > MAX_PIXELS:
         size = size_text((image.height, image.width))
         raise DataError(f"{path} has {size} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     # The first picture of a JPEG with several is the picture by that format's standard; the others serve cameras.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise DataError(f"{path} holds several pictures (an animation, or pages). Save the one that is meant alone.")
-    rotated = _orientation(image, path) not in (0, 1)  # 0 is written by cameras that do not know
-    if rotated and not turn:
+    # 0 is written by cameras that do not know
+    if not any_turn and _orientation(image, path) not in (0, 1):
         raise DataError(
             f"{path} is turned by its EXIF data, so its mask may be too, or not. "
             "Store both upright, for instance with PIL.ImageOps.exif_transpose."

@@ -1,6 +1,7 @@
 """The data sets by name. A new one is a function in `DATASETS`."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from prunekit.data.camvid import CamVidDataset
@@ -9,9 +10,11 @@ from prunekit.data.folder import FolderDataset
 from prunekit.data.own.dataset import OwnDataset
 from prunekit.data.own.finding import is_own, untrusted
 from prunekit.data.pairs import check_root
+from prunekit.data.public.dataset import Layout, PublicDataset
+from prunekit.data.public.layouts import LAYOUTS
 from prunekit.data.shapes import ShapesDataset
 from prunekit.errors import DataError, UntrustedCodeError
-from prunekit.recipe import DataConfig
+from prunekit.recipe import DataConfig, near_data_set
 
 Opener = Callable[[DataConfig, Split], SegmentationDataset]
 
@@ -38,7 +41,16 @@ def _folder(config: DataConfig, split: Split) -> SegmentationDataset:
     )
 
 
-DATASETS: Final[Mapping[str, Opener]] = {"shapes": _shapes, "camvid": _camvid, "folder": _folder}
+def _public(layout: Layout, config: DataConfig, split: Split) -> SegmentationDataset:
+    return PublicDataset(layout, config.root, split, config.root_from_run)
+
+
+DATASETS: Final[Mapping[str, Opener]] = {
+    "shapes": _shapes,
+    "camvid": _camvid,
+    **{name: partial(_public, layout) for name, layout in LAYOUTS.items()},
+    "folder": _folder,
+}
 
 
 def open_dataset(config: DataConfig, split: Split, *, trust_code: bool = False) -> SegmentationDataset:
@@ -60,8 +72,11 @@ def open_dataset(config: DataConfig, split: Split, *, trust_code: bool = False) 
         return OwnDataset(config, split)
     opener = DATASETS.get(config.name)
     if opener is None:
-        raise DataError(f"There is no data set {config.name!r}. Choose one of {', '.join(DATASETS)} as data.name.")
-    if config.name != "shapes":
+        raise DataError(
+            f"There is no data set {config.name!r}{near_data_set(config.name)} "
+            f"Choose one of {', '.join(DATASETS)} as data.name."
+        )
+    if config.name != "shapes" and config.name not in LAYOUTS:  # whose error says what belongs there, too
         check_root(config.root, config.name, config.root_from_run)
     return opener(config, split)
 

@@ -11,7 +11,8 @@ import pytest
     ("arguments", "message"),
     [
         (["train", "--epochs", "0"], r"train.epochs"),
-        (["train", "--data", "cityscapes"], "data.name"),
+        (["train", "--data", "citiscapes"], "did you mean 'cityscapes'"),
+        (["train", "--data", "cityscapes"], "https://www.cityscapes-dataset.com"),
         (["train", "--set", "train.speed=3"], "train.speed"),
         (["train", "--set", "speed=3"], "section.key=value"),
         (["train", "--recipe", "no.toml"], "does not exist"),

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from prunekit_cli import demo, evaluate, export, importing, inspect, predict, profile, prune, recipe, train
+from prunekit_cli import demo, evaluate, export, importing, inspect, options, predict, profile, prune, recipe, train
 from prunekit_cli.main import app
 from prunekit_cli.panels import ADVANCED, LONG, MOST_FIRST
 
@@ -96,9 +96,11 @@ def shown(name, option):
 
 
 def test_train_help_shows_the_recipe_s_choices_and_defaults():
-    from prunekit.recipe import DataConfig, ModelConfig, Recipe, SelectionConfig, TrainConfig
+    from prunekit.recipe import DataName, ModelConfig, Recipe, SelectionConfig, TrainConfig
 
-    assert shown("train", "--data").metavar == choices(DataConfig, "name")
+    for name in ("train", "eval", "import"):
+        assert f"{options.DATA_SETS}." in shown(name, "--data").help
+    assert options.DATA_SETS.replace(" or ", ", ").split(", ") == [*get_args(DataName), "python:MODULE:CLASS"]
     assert shown("train", "--head").metavar == choices(ModelConfig, "head")
     assert shown("train", "--precision").metavar == choices(TrainConfig, "precision")
     assert shown("train", "--device").metavar == choices(TrainConfig, "device")

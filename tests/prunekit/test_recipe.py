@@ -179,3 +179,17 @@ def test_what_is_no_list_of_such_numbers_is_refused(given):
 def test_numbers_of_masks_belong_to_the_folder_data_set():
     with pytest.raises(ConfigError, match="belongs to the folder"):
         parse_recipe({"data": {"name": "camvid", "mask_values": "0,255"}})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("cityscape", "cityscapes"), ("ADE20k", "ade20k"), ("VOC2012", "voc"), ("coco_stuff", "coco-stuff")],
+)
+def test_a_data_set_of_a_similar_name_is_offered(given, meant):
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'.*shapes, camvid, cityscapes.*got '{given}'"):
+        parse_recipe({"data": {"name": given}})
+
+
+def test_an_unknown_data_set_lists_those_that_are_known():
+    with pytest.raises(ConfigError, match=r"no such data set\. Choose shapes, camvid, .*coco-stuff, folder or python"):
+        parse_recipe({"data": {"name": "qqqq"}})

@@ -184,7 +184,7 @@ def test_a_name_of_another_form_is_refused(name):
 
 
 def test_a_name_that_is_nearly_one_is_shown_and_foreign_settings_are_refused():
-    with pytest.raises(Exception, match=r"is it folder\?"):
+    with pytest.raises(Exception, match="did you mean 'folder'"):
         parse_recipe({"data": {"name": "flder"}})
     for key, value in {"classes": "a.txt", "mask_values": "0,1", "images": "{name}"}.items():
         with pytest.raises(ValueError, match=f"{key} belongs to the folder"):

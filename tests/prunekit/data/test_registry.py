@@ -1,16 +1,21 @@
+from typing import get_args
+
 import pytest
 import torch
 
 from prunekit.data.dataset import ClassMap, Sample
+from prunekit.data.public.layouts import LAYOUTS
 from prunekit.data.registry import DATASETS, check_dataset, open_dataset
 from prunekit.errors import DataError
-from prunekit.recipe import DataConfig
+from prunekit.recipe import DataConfig, DataName
 
 
 @pytest.fixture(params=DATASETS)
 def config(request):
     roots = {"camvid": "camvid_root", "folder": "folder_root"}
     root = str(request.getfixturevalue(roots[request.param])) if request.param in roots else ""
+    if request.param in LAYOUTS:
+        root = str(request.getfixturevalue("write_public")(request.param))
     return DataConfig(name=request.param, root=root, height=32, width=48, train_images=4, val_images=2)
 
 
@@ -33,15 +38,27 @@ def test_splits_share_no_sample_and_all_classes(config):
     assert not {sample.name for sample in train} & {sample.name for sample in val}
 
 
-@pytest.mark.parametrize("name", ["camvid", "folder"])
+@pytest.mark.parametrize("name", ["camvid", "folder", *LAYOUTS])
 def test_a_root_is_asked_for(name):
     with pytest.raises(DataError, match="--root"):
         open_dataset(DataConfig(name=name), "train")
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(DataError, match="shapes, camvid, folder"):
-        open_dataset(DataConfig.model_construct(name="cityscapes"), "train")
+    with pytest.raises(DataError, match=f"did you mean 'cityscapes'.*{', '.join(DATASETS)}"):
+        open_dataset(DataConfig.model_construct(name="CityScape"), "train")
+    with pytest.raises(DataError, match=r"'qqqq'\. Choose one of"):
+        open_dataset(DataConfig.model_construct(name="qqqq"), "train")
+
+
+def test_a_recipe_names_the_same_data_sets():
+    assert get_args(DataName) == tuple(DATASETS)
+
+
+def test_a_public_data_set_is_also_looked_for_beside_the_run(write_public, tmp_path):
+    config = DataConfig(name="voc", root=str(tmp_path / "gone"), root_from_run="../gone")
+    with pytest.raises(DataError, match=r"\.\./gone, as seen from the run's folder"):
+        open_dataset(config, "train")
 
 
 class Own:
