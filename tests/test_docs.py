@@ -52,3 +52,16 @@ def test_the_criterion_of_the_document_judges(monkeypatch: pytest.MonkeyPatch, t
     )
     rankings = criterion("python:better_of_the_document:better").rank(evidence)
     assert set(rankings) == {group.name for group in evidence.coupling.free}
+
+
+def test_the_page_of_public_data_sets_names_each_with_its_tree() -> None:
+    from prunekit.data.public.layouts import LAYOUTS
+    from prunekit.data.public.tables import label_table
+
+    page = (ROOT / "docs/datasets.md").read_text()
+    for name, layout in LAYOUTS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert row.split("|")[2].strip() == str(len(label_table(layout.table).classes))
+        assert layout.address.split(" and ")[-1] in row
+        assert all(f"{place}/" in page for place in layout.inside)
+        assert all(line.split()[0].rstrip(",") in page for line in layout.tree[:-1])

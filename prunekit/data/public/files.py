@@ -48,8 +48,8 @@ def matched(images: Path, image_end: str, masks: Path, mask_end: str, *, apart: 
     image_stems, mask_stems = stems(images, image_end), stems(masks, mask_end, apart)
     if not image_stems:
         raise DataError(f"{images.absolute()} holds no *{image_end}.")
-    _refuse_single(image_stems - mask_stems, f"images of {images} have no *{mask_end} in {masks}")
-    _refuse_single(mask_stems - image_stems, f"masks of {masks} have no *{image_end} in {images}")
+    _refuse_single(image_stems - mask_stems, f"image(s) of {images} have no *{mask_end} in {masks}")
+    _refuse_single(mask_stems - image_stems, f"mask(s) of {masks} have no *{image_end} in {images}")
     return [Pair(images / f"{stem}{image_end}", masks / f"{stem}{mask_end}") for stem in sorted(image_stems)]
 
 
@@ -59,8 +59,8 @@ def listed(names: list[str], images: Path, masks: Path) -> list[Pair]:
     Raises:
         DataError: a folder or a file is missing.
     """
-    _refuse_single(set(names) - stems(images, ".jpg"), f"names of the list have no .jpg in {images}")
-    _refuse_single(set(names) - stems(masks, ".png"), f"names of the list have no .png in {masks}")
+    _refuse_single(set(names) - stems(images, ".jpg"), f"name(s) of the list have no .jpg in {images}")
+    _refuse_single(set(names) - stems(masks, ".png"), f"name(s) of the list have no .png in {masks}")
     return [Pair(images / f"{name}.jpg", masks / f"{name}.png") for name in names]
 
 

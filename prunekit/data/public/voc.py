@@ -38,7 +38,7 @@ def _aug_pairs(place: Path, split: Split) -> list[Pair]:
     names = read_list(place / _LISTS / there[0])
     shared = set(names) & set(read_list(place / _LISTS / "val.txt"))
     if shared:
-        raise DataError(f"{len(shared)} images of {there[0]} are also in val.txt, such as {min(shared)!r}.")
+        raise DataError(f"{len(shared)} image(s) of {there[0]} are also in val.txt, such as {min(shared)!r}.")
     return listed(names, place / _IMAGES, place / _AUG_MASKS)
 
 

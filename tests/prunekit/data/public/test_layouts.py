@@ -198,7 +198,7 @@ def test_a_training_list_that_names_validation_images_is_refused(write_public):
     root = write_public("voc-aug")
     with (root / "ImageSets/Segmentation/trainaug.txt").open("a") as file:
         file.write("2007_000010\n")
-    assert "1 images of trainaug.txt are also in val.txt, such as '2007_000010'" in refused("voc-aug", root)
+    assert "1 image(s) of trainaug.txt are also in val.txt, such as '2007_000010'" in refused("voc-aug", root)
 
 
 def test_plain_voc_takes_no_notice_of_the_augmented_list(write_public):
