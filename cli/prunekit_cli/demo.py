@@ -45,7 +45,9 @@ def _run(out: Path, config: "DemoConfig") -> "DemoReport":
     from prunekit_export.demo import run_demo
 
     with Progress() as progress:
-        return run_demo(out, config, observer=TrainingProgress(progress), on_stage=progress.stage)
+        return run_demo(
+            out, config, observer=TrainingProgress(progress), on_stage=progress.stage, on_progress=progress.advance
+        )
 
 
 def _announce(config: "DemoConfig", out: Path) -> None:

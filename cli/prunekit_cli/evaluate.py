@@ -72,8 +72,8 @@ def command(
         Setting("split", split, "--split"),
         Setting("provider", provider or "cpu; the GPU for an engine", "--provider"),
     ]
-    output.settings(f"Evaluating {model}", rows)
-    report = _evaluate(model, config, part, provider, threads or 0, trust_code, own_data="data.name" in overrides)
+    own = "data.name" in overrides
+    report = _evaluate(model, config, part, provider, threads or 0, trust_code, rows, own_data=own)
     if as_json:
         output.show_json(report)
     else:
@@ -102,12 +102,14 @@ def _evaluate(
     provider: str | None,
     threads: int,
     trust_code: bool,
+    rows: list[Setting],
     *,
     own_data: bool,
 ) -> "EvalReport":
     from prunekit_export.evaluating import evaluate_model
 
     with Progress() as progress:
+        progress.stage("Checking the data and loading the model")
         return evaluate_model(
             model,
             data=data,
@@ -116,6 +118,8 @@ def _evaluate(
             threads=threads,
             trust_code=trust_code,
             own_data=own_data,
+            on_progress=progress.advance,
+            on_ready=lambda: progress.settings(f"Evaluating {model}", rows),
             on_image=lambda done, all_: progress.advance("evaluating", done, all_, detail="images"),
         )
 

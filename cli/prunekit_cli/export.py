@@ -81,7 +81,6 @@ def command(
     )
     source = source_run(run)
     folder = free_folder(source.path / "export") if out is None else out
-    _announce(source, config, folder)
     outcome = _export(source, config, folder, root, trust_code)
     if as_json:
         output.show_json(outcome)
@@ -95,10 +94,19 @@ def _export(
     from prunekit_export.workflow import export_model
 
     with Progress() as progress:
-        return export_model(source, config, folder, root=root, trust_code=trust_code, on_stage=progress.stage)
+        return export_model(
+            source,
+            config,
+            folder,
+            root=root,
+            trust_code=trust_code,
+            on_stage=progress.stage,
+            on_progress=progress.advance,
+            on_ready=lambda: _announce(source, config, folder, progress),
+        )
 
 
-def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path) -> None:
+def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path, progress: Progress) -> None:
     size = f"{config.height}x{config.width}" if config.height else "as trained"
     shape = "batch, height and width open" if config.dynamic else f"batch {config.batch}, fixed"
     rows = [
@@ -109,7 +117,7 @@ def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path) -> N
         Setting("engine", "yes" if config.trt else "no", "--trt"),
         Setting("folder", str(folder), "--out"),
     ]
-    output.settings("Exporting", rows)
+    progress.settings("Exporting", rows)
 
 
 def _show(outcome: "ExportOutcome") -> None:

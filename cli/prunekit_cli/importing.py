@@ -143,8 +143,7 @@ def command(
     }
     prepared = _prepared(recipe, options.parse_settings(settings) | options.given(flags))
     with target_run(out, "import") as run:
-        _announce(prepared, run)
-        report = _import(prepared.recipe, run)
+        report = _import(prepared, run)
     if as_json:
         output.show_json({"run": run.path, "report": report})
     else:
@@ -173,7 +172,7 @@ def _prepared(path: Path | None, overrides: dict[str, Any]) -> "Prepared":
     return with_own_preprocessing(recipe)
 
 
-def _announce(prepared: "Prepared", run: "RunDirectory") -> None:
+def _announce(prepared: "Prepared", run: "RunDirectory", progress: Progress) -> None:
     recipe, sources = prepared.recipe, prepared.sources
     data = recipe.data
     values = [
@@ -191,20 +190,23 @@ def _announce(prepared: "Prepared", run: "RunDirectory") -> None:
         *(Setting(what, f"{value} ({said[key]})", option) for what, value, key, option in values),
         Setting("run", str(run.path), "--out"),
     ]
-    output.settings("Import", rows)
+    progress.settings("Import", rows)
 
 
 def _numbers(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.6g}" for value in values)
 
 
-def _import(recipe: "Recipe", run: "RunDirectory") -> "ImportReport":
+def _import(prepared: "Prepared", run: "RunDirectory") -> "ImportReport":
     from prunekit.workflows.importing import import_run
 
     with Progress() as progress:
+        progress.stage("Checking the data and loading the weights")
         return import_run(
-            recipe,
+            prepared.recipe,
             run,
+            on_progress=progress.advance,
+            on_ready=lambda: _announce(prepared, run, progress),
             on_weights=tell_weights,
             on_image=lambda done, all_: progress.advance("evaluating", done, all_, detail="images"),
             held=True,

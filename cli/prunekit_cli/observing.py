@@ -8,7 +8,7 @@ from prunekit_cli.progress import Progress
 
 if TYPE_CHECKING:
     from prunekit.data.labels.counts import LabelCounts, LabelReport
-    from prunekit.training.events import EpochEvent, StartEvent, StepEvent
+    from prunekit.training.events import EpochEvent, EvaluationEvent, StartEvent, StepEvent
 
 MOST_ROWS = 30  # of a table that begins a training
 
@@ -60,7 +60,14 @@ class TrainingProgress:
         done = (event.epoch - 1) * event.steps + event.step
         # Short, so that it fits a terminal of 80 columns with the bar.
         detail = f"epoch {event.epoch}/{event.epochs} loss {event.loss:.3f} {event.images_per_s:.0f} images/s"
-        self._progress.advance(self._what, done, event.epochs * event.steps, detail=detail, left_s=event.eta_s)
+        self._progress.advance(
+            self._what, done, event.epochs * event.steps, detail=detail, left_s=event.eta_s, least=event.eta_is_least
+        )
+
+    def on_evaluation(self, event: "EvaluationEvent") -> None:
+        """Move a bar of its own; the time left stays that of the whole training."""
+        detail = f"epoch {event.epoch}/{event.epochs} images"
+        self._progress.advance("evaluating", event.done, event.images, detail=detail, left_s=event.eta_s)
 
     def on_epoch(self, event: "EpochEvent") -> None:
         """Keep a line for an epoch that was evaluated."""

@@ -124,8 +124,13 @@ def tell(table: Table) -> None:
 
 def settings(title: str, rows: Iterable[Setting]) -> None:
     """Print what a command is about to do with which defaults, as talk."""
+    _print(settings_table(title, rows), stderr=True)
+
+
+def settings_table(title: str, rows: Iterable[Setting]) -> Table:
+    """Return what a command is about to do with which defaults, as a table."""
     columns = ("setting", "value", "changed by")
-    _print(Table(title, columns, [(row.what, row.value, row.option) for row in rows], texts=True), stderr=True)
+    return Table(title, columns, [(row.what, row.value, row.option) for row in rows], texts=True)
 
 
 def _print(table: Table, *, stderr: bool) -> None:

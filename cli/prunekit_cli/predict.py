@@ -125,6 +125,7 @@ def _predict(model: Path, inputs: "Inputs", out_dir: Path, config: "PredictConfi
     from prunekit_export.predicting.workflow import count_frames, predict
 
     with Progress() as progress:
+        progress.stage("Loading the model")
         observer = _Observer(progress, count_frames(inputs))
         return predict(model, inputs, out_dir, config, tally=tally, on_item=observer)
 

@@ -1,11 +1,12 @@
-"""Progress on stderr: a live bar in a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: in a terminal a live bar, or a spinner with the time; elsewhere a plain line now and then."""
 
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from prunekit.progress import TimeLeft
 from prunekit_cli import formats, output
 from prunekit_runtime.text import printable, printable_name
 
@@ -18,20 +19,25 @@ BAR_EVERY_S = 0.5
 
 
 class Progress:
-    """One thing at a time: what it is, how far, how fast, until when."""
+    """One thing at a time: what it is, how far, until when.
+
+    A stage whose end is not known has a spinner and the time it has taken; steps that are counted while it lasts have a
+    bar in its place, and when they are all done the stage is shown again.
+    """
 
     def __init__(self, *, repaint: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._repaint = repaint  # by a thread of its own, ten times a second
         self._live: RichProgress | None = None
         self._task: TaskID | None = None
-        self._what = ""
-        self._first = 0  # steps that were done when this one's clock began
+        self._stage, self._stage_since_s = "", clock()
+        self._what, self._done = "", 0
+        self._time_left = TimeLeft(clock)
         self._started_s = self._said_s = clock()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._live = _live_bar(repaint=self._repaint)
+            self._live = _live_bar(repaint=self._repaint, clock=self._clock)
             self._live.start()
         return self
 
@@ -43,26 +49,50 @@ class Progress:
 
     def stage(self, what: str) -> None:
         """Begin something whose end is not known; the stage before it is over."""
-        what = printable_name(what)
-        self._begin(what)
+        self._stage, self._stage_since_s = printable_name(what), self._clock()
+        self._what = ""
         if self._live is None:
-            output.say(f"{what} ...")
+            self._said_s = self._clock()
+            output.say(f"{self._stage} ...")
         else:
-            self._task = self._live.add_task(what, total=None, detail="", left="")
+            self._show_stage()
 
-    def advance(self, what: str, done: int, total: int, *, detail: str = "", left_s: float | None = None) -> None:
-        """Show that `done` of `total` steps of `what` are over; time left is reckoned where it is not given."""
+    def advance(
+        self, what: str, done: int, total: int, *, detail: str = "", left_s: float | None = None, least: bool = False
+    ) -> None:
+        """Show that `done` of `total` steps of `what` are over.
+
+        Args:
+            what: the steps; another name begins anew.
+            done: how many are over.
+            total: how many there are; 0 for a stage that has none, and whose end is not known.
+            detail: what else is known, in a few words.
+            left_s: time left, reckoned by the pace of the last steps where it is not given.
+            least: more is to come than the time left holds.
+        """
+        if not total:
+            self.stage(what)
+            return
         what, detail = printable_name(what), printable_name(detail)
         if what != self._what:
             self._begin(what, done)
-        left = formats.duration(self._reckon_s(done, total) if left_s is None else left_s)
+        elif done > self._done:
+            self._time_left.step(done - self._done)
+            self._done = done
+        left = formats.duration(self._time_left.left_s(total - done) if left_s is None else left_s)
+        self._show(done, total, detail, f"{'> ' if least else ''}{left} left")
+
+    def _show(self, done: int, total: int, detail: str, left: str) -> None:
         if self._live is None:
-            self._say_now_and_then(done, total, f"{what}  {done}/{total}  {detail}  {left} left")
+            self._say_now_and_then(done, total, f"{self._what}  {done}/{total}  {detail}  {left}")
             return
         if self._task is None:
-            self._task = self._live.add_task(what, total=total, detail="", left="")
-        self._live.update(self._task, completed=done, total=total, detail=detail, left=f"{left} left")
-        if not self._repaint and self._clock() - self._said_s > BAR_EVERY_S:
+            self._task = self._live.add_task(self._what, total=total, detail="", left="", since=None)
+        self._live.update(self._task, completed=done, total=total, detail=detail, left=left)
+        if done >= total and self._stage:
+            self._what = ""
+            self._show_stage()
+        elif not self._repaint and self._clock() - self._said_s > BAR_EVERY_S:
             self._said_s = self._clock()
             self._live.refresh()
 
@@ -80,33 +110,60 @@ class Progress:
         else:
             self._live.console.print(output.drawn(table))
 
-    def _begin(self, what: str, done: int = 0) -> None:
+    def settings(self, title: str, rows: list[output.Setting]) -> None:
+        """Print what a command is about to do, above the bar."""
+        self.table(output.settings_table(title, rows))
+
+    def _show_stage(self) -> None:
+        self._clear()
+        if self._live is not None:
+            since_s = self._stage_since_s
+            self._task = self._live.add_task(self._stage, total=None, detail="", left="", since=since_s)
+
+    def _clear(self) -> None:
         if self._live is not None and self._task is not None:
             self._live.remove_task(self._task)
-        self._task, self._what, self._first = None, what, done
-        self._started_s = self._said_s = self._clock()
+        self._task = None
 
-    def _reckon_s(self, done: int, total: int) -> float:
-        timed = done - self._first
-        return (self._clock() - self._started_s) / timed * (total - done) if timed > 0 else float("nan")
+    def _begin(self, what: str, done: int) -> None:
+        self._clear()
+        self._what, self._done = what, done
+        self._time_left = TimeLeft(self._clock)
+        self._started_s = self._clock()
 
     def _say_now_and_then(self, done: int, total: int, text: str) -> None:
-        if done < total and self._clock() - self._said_s < PLAIN_EVERY_S:
+        now_s = self._clock()
+        since_s = self._started_s if done >= total else self._said_s  # the end of what was short needs no line
+        if now_s - since_s < PLAIN_EVERY_S:
             return
-        self._said_s = self._clock()
+        self._said_s = now_s
         output.say(text)
 
 
-def _live_bar(*, repaint: bool) -> "RichProgress":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+def _live_bar(*, repaint: bool, clock: Callable[[], float]) -> "RichProgress":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Bar(BarColumn):
+        def render(self, task: Task) -> Any:
+            return Text("") if task.total is None else super().render(task)
+
+    class Count(MofNCompleteColumn):
+        def render(self, task: Task) -> Text:
+            return Text("") if task.total is None else super().render(task)
+
+    class Time(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            since_s = task.fields["since"]
+            return Text(task.fields["left"] if since_s is None else formats.duration(clock() - since_s))
 
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(),
+        Bar(bar_width=10),
+        Count(),
         TextColumn("{task.fields[detail]}", markup=False),
-        TextColumn("{task.fields[left]}", markup=False),
+        Time(),
         console=output.console(stderr=True),
         transient=True,
         auto_refresh=repaint,

@@ -99,7 +99,6 @@ def command(
         raise options.OptionError(f"{flags} says how --target-latency is measured, and there is none. Leave it out.")
     source = source_run(run, kinds=("train", "import"), called="trained or imported run")
     with target_run(out, "prune") as target:
-        announce(source, config, target)
         report = _run(source, config, target, measuring, trust_code)
         show(report, target.path, as_json=as_json, verbose=verbose)
 
@@ -111,7 +110,15 @@ def _run(
 
     with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
         meter = _meter(_MEASURING | measuring, progress) if config.target_kind == "latency" else None
-        return prune_run(source, config, target, meter=meter, held=True, **_watching(progress, trust_code))
+        return prune_run(
+            source,
+            config,
+            target,
+            meter=meter,
+            held=True,
+            on_ready=lambda: announce(source, config, target, progress),
+            **_watching(progress, trust_code),
+        )
 
 
 def _continue(path: Path, root: str | None, trust_code: bool) -> "PruneReport":
@@ -152,4 +159,9 @@ def _hint(target: "RunDirectory") -> str:
 
 def _watching(progress: Progress, trust_code: bool) -> dict[str, Any]:
     observer = TrainingProgress(progress, "fine-tuning")
-    return {"observer": observer, "on_stage": progress.stage, "trust_code": trust_code}
+    return {
+        "observer": observer,
+        "on_stage": progress.stage,
+        "on_progress": progress.advance,
+        "trust_code": trust_code,
+    }

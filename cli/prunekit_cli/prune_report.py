@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
     from prunekit.run import RunDirectory
     from prunekit.workflows.prune import PruneConfig, PruneReport
+    from prunekit_cli.progress import Progress
 
 MOST_GROUPS: Final = 5  # of those that lost most; with them the result fits a screen
 
 
-def announce(source: "RunDirectory", config: "PruneConfig", target: "RunDirectory") -> None:
+def announce(source: "RunDirectory", config: "PruneConfig", target: "RunDirectory", progress: "Progress") -> None:
     """Say what is about to be done, and which option changes it."""
     rows = [
         Setting("source", str(source.path), "RUN"),
@@ -32,7 +33,7 @@ def announce(source: "RunDirectory", config: "PruneConfig", target: "RunDirector
         Setting("seed", str(config.seed), "--seed"),
         Setting("run", str(target.path), "--out"),
     ]
-    output.settings("Pruning", rows)
+    progress.settings("Pruning", rows)
 
 
 def _target(config: "PruneConfig") -> str:

@@ -150,9 +150,8 @@ def command(
         return
     plan, source = _read(recipe, overrides)
     with target_run(out, "train") as run:
-        _announce(plan, source, run)
         # What is named on the command line, or in a recipe that is, is the user's own.
-        _show(_fit(plan, run, resume=False, trust_code=True, held=True), plan, run, as_json)
+        _show(_fit(plan, run, source, resume=False, trust_code=True, held=True), plan, run, as_json)
 
 
 def _read(path: Path | None, overrides: dict[str, Any]) -> tuple["Recipe", str]:
@@ -182,16 +181,29 @@ def _continue(path: Path, moved: dict[str, Any], trust_code: bool, as_json: bool
     _show(_fit(recipe, run, resume=True, trust_code=trust_code, held=False), recipe, run, as_json)
 
 
-def _fit(recipe: "Recipe", run: "RunDirectory", *, resume: bool, trust_code: bool, held: bool) -> "FitReport":
+def _fit(
+    recipe: "Recipe", run: "RunDirectory", source: str = "", *, resume: bool, trust_code: bool, held: bool
+) -> "FitReport":
+    """Train; `source` says whose preprocessing the recipe adopted, if it did."""
     from prunekit.workflows.train import train
 
     hint = f"Go on with: prunekit train --resume {run.path}{trust_flag(recipe)}"
     with output.hint_on_interrupt(hint, once=run.recipe_path), Progress() as progress:
-        observer = TrainingProgress(progress)
-        return train(recipe, run, observer, resume, trust_code=trust_code, held=held, on_weights=tell_weights)
+        progress.stage("Checking the data and building the network")
+        return train(
+            recipe,
+            run,
+            TrainingProgress(progress),
+            resume,
+            trust_code=trust_code,
+            held=held,
+            on_weights=tell_weights,
+            on_progress=progress.advance,
+            on_ready=None if resume else lambda: _announce(recipe, source, run, progress),
+        )
 
 
-def _announce(recipe: "Recipe", source: str, run: "RunDirectory") -> None:
+def _announce(recipe: "Recipe", source: str, run: "RunDirectory", progress: Progress) -> None:
     data, train = recipe.data, recipe.train
     adopted = f"{_numbers(data.mean)} and {_numbers(data.std)}, {data.channels.upper()} ({source})"
     rows = [
@@ -208,8 +220,8 @@ def _announce(recipe: "Recipe", source: str, run: "RunDirectory") -> None:
         Setting("seed", str(train.seed), "--seed"),
         Setting("run", str(run.path), "--out"),
     ]
-    output.settings("Training", rows)
-    output.say("All settings: prunekit recipe; any of them: --set section.key=value")
+    progress.settings("Training", rows)
+    progress.line("All settings: prunekit recipe; any of them: --set section.key=value")
 
 
 def _numbers(values: tuple[float, ...]) -> str:

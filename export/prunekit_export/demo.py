@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from prunekit.progress import told
 from prunekit.run import RunDirectory
 from prunekit_export.demo_picture import draw_predictions
 from prunekit_export.engine import choose_package
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prunekit.data.dataset import SegmentationDataset
+    from prunekit.progress import Progress
     from prunekit.recipe import Recipe
     from prunekit.training.events import Observer
     from prunekit.workflows.prune import PruneConfig
@@ -106,7 +108,12 @@ class DemoReport:
 
 
 def run_demo(
-    out: Path, config: DemoConfig, *, observer: Observer | None = None, on_stage: Callable[[str], None] | None = None
+    out: Path,
+    config: DemoConfig,
+    *,
+    observer: Observer | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> DemoReport:
     """Run the chain and write everything below `out`: train/, prune/, export/NAME/ and predictions.png.
 
@@ -115,16 +122,21 @@ def run_demo(
         config: what can be chosen.
         observer: watches the training and the fine-tuning.
         on_stage: told what is being done.
+        on_progress: told how far each step is that has parts.
 
     Raises:
         PrunekitError: a step cannot be done here; the message says what to install or to change.
     """
+    with told(on_progress):
+        return _run(out, config, observer, on_stage or (lambda _: None))
+
+
+def _run(out: Path, config: DemoConfig, observer: Observer | None, tell: Tell) -> DemoReport:
     from prunekit.workflows.prune import prune_run
     from prunekit.workflows.train import train
     from prunekit_runtime.ort import require_onnxruntime
 
     started_s = time.monotonic()
-    tell = on_stage or (lambda _: None)
     require_onnxruntime()  # now, not after minutes of training
     no_engines = engines_here()
     recipe = demo_recipe(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prunekit.progress import tell, told
 from prunekit_export.errors import ExportError
 from prunekit_export.runners import contract_for, open_runner
 from prunekit_runtime.runner import check_finite
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from prunekit.data.dataset import SegmentationDataset, Split
     from prunekit.data.labels.counts import LabelCounts
     from prunekit.metrics import ConfusionMatrix
+    from prunekit.progress import Progress
     from prunekit.recipe import DataConfig
     from prunekit_runtime.preprocessing import Preprocessing
     from prunekit_runtime.runner import Runner
@@ -47,6 +49,8 @@ def evaluate_model(
     trust_code: bool = False,
     own_data: bool = False,
     on_image: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> EvalReport:
     """Evaluate a run directory, an ONNX file or an engine on a split, image by image as a device would.
 
@@ -59,6 +63,8 @@ def evaluate_model(
         trust_code: run the python: code, factory and data set, of a run that others made.
         own_data: the data set was named by the user, so its code may run.
         on_image: told (images done, images) after each image.
+        on_progress: told how far the check of the data is.
+        on_ready: called once model and data are known to fit.
 
     Raises:
         PrunekitError: the model, its contract or the data set is not usable, or they do not belong together.
@@ -66,11 +72,14 @@ def evaluate_model(
     from prunekit.data.labels.counts import check_labels, count_labels
     from prunekit.data.registry import open_dataset
 
-    dataset = open_dataset(data, split, trust_code=trust_code or own_data)
-    check_labels(dataset, split, data)
+    with told(on_progress):
+        dataset = open_dataset(data, split, trust_code=trust_code or own_data)
+        check_labels(dataset, split, data)
     with open_runner(path, provider=provider, threads=threads, trust_code=trust_code) as runner:
         contract = contract_for(runner, path)
         _check_names(path, dataset.classes.names)
+        if on_ready is not None:
+            on_ready()
         matrix = evaluate_runner(runner, dataset, contract, on_image=on_image)
         ran_on = runner.name
     names, labels = dataset.classes.names, count_labels(dataset)
@@ -95,6 +104,10 @@ def _check_names(path: Path, names: tuple[str, ...]) -> None:
             f"Class {place} is {str(known[place])[:80]!r} to the model and {names[place]!r} to the data set. Evaluate "
             "with the model's class list, in its order: --set data.classes=FILE"
         )
+
+
+def _tell(done: int, images: int) -> None:
+    tell("Evaluating", done, images)
 
 
 def evaluate_runner(
@@ -126,6 +139,5 @@ def evaluate_runner(
             )
         labels_HW = contract.restore_labels(logits_1Khw, *sample.labels_HW.shape)
         matrix.update(sample.labels_HW, torch.from_numpy(labels_HW))
-        if on_image is not None:
-            on_image(index + 1, len(dataset))
+        (on_image or _tell)(index + 1, len(dataset))
     return matrix

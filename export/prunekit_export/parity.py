@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from prunekit.progress import counted
 from prunekit_export.agreement import MIN_AGREEMENT, agreement
 from prunekit_export.errors import ExportError
 from prunekit_export.float64 import as_float64
@@ -156,7 +157,8 @@ class _Comparison:
     real_images: Callable[[Shape], FloatArray] | None
 
     def rows(self, run: Run, shapes: Sequence[Shape]) -> tuple[ParityRow, ...]:
-        return tuple(self._row(run, shape, seed) for seed, shape in enumerate(shapes))
+        compared = counted(shapes, f"Comparing {self.file} with the network", len(shapes))
+        return tuple(self._row(run, shape, seed) for seed, shape in enumerate(compared))
 
     def is_taken(self, shape: Shape) -> bool:
         try:

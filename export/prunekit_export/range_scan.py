@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prunekit.progress import counted
 from prunekit_export.errors import ExportError
 from prunekit_export.passes.fp16 import FLOAT16_MAX, unsafe_weight_nodes
 
@@ -70,7 +71,8 @@ def _peaks(model: onnx.ModelProto, batches_N3hw: Sequence[npt.NDArray[np.float32
     session = _session(measured)
     feed = model.graph.input[0].name
     results = [name + suffix for suffix in (_PEAK, _SUM) for name in names]
-    measures = np.array([session.run(results, {feed: batch}) for batch in batches_N3hw])
+    batches = counted(batches_N3hw, "Scanning activations", len(batches_N3hw))
+    measures = np.array([session.run(results, {feed: batch}) for batch in batches])
     peaks, sums = measures[:, : len(names)], measures[:, len(names) :]
     # ONNX Runtime's maximum passes over nan, depending on where it stands; a sum does not.
     known = np.where(np.isfinite(sums), peaks, sums)

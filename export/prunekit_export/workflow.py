@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prunekit.data.dataset import SegmentationDataset
     from prunekit.folding.fold import FoldReport
     from prunekit.models.segmenter import Segmenter
+    from prunekit.progress import Progress
     from prunekit.run import RunDirectory
     from prunekit_export.request import ExportSummary
     from prunekit_export.staging import Stage
@@ -89,6 +90,8 @@ def export_model(
     root: str | None = None,
     trust_code: bool = False,
     on_stage: Callable[[str], None] | None = None,
+    on_progress: Progress | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> ExportOutcome:
     """Fold a run's network and write ONNX, contract, classes, parity and, if asked, the engine.
 
@@ -99,14 +102,21 @@ def export_model(
         root: folder of the data set, where it is no longer where the run says.
         trust_code: run the python: factory of a run that others made.
         on_stage: told what is being done.
+        on_progress: told how far each step is that has parts.
+        on_ready: called once the run, its data and the input's size are known to fit.
 
     Raises:
         PrunekitError: the run cannot be loaded, folded or exported as asked.
     """
+    from prunekit.progress import told
     from prunekit_export.staging import staged
 
-    with staged(out_dir) as stage:
-        return _export(source, config, stage, root, trust_code, on_stage or (lambda _: None))
+    with staged(out_dir) as stage, told(on_progress):
+        return _export(source, config, stage, root, trust_code, on_stage or _silent, on_ready or _silent)
+
+
+def _silent(*_: str) -> None:
+    """Say nothing."""
 
 
 def _export(
@@ -116,6 +126,7 @@ def _export(
     root: str | None,
     trust_code: bool,
     tell: Callable[[str], None],
+    on_ready: Callable[[], None],
 ) -> ExportOutcome:
     from prunekit.modelfile import load_model
     from prunekit_export.pipeline import export_into
@@ -124,8 +135,9 @@ def _export(
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
     images = _images(source, loaded.contract, config, root, trust_code)
-    segmenter, report = folded(loaded.segmenter, config, images, tell)
     height, width = input_size(loaded.contract, config)
+    on_ready()
+    segmenter, report = folded(loaded.segmenter, config, images, tell)
     request = ExportRequest(
         segmenter,
         height=height,

@@ -14,6 +14,7 @@ from prunekit.data.files.partners import Patterns, refuse_single
 from prunekit.data.files.pattern import Pattern, Place
 from prunekit.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
 from prunekit.errors import DataError
+from prunekit.progress import counted
 
 _Found = TypeVar("_Found")
 
@@ -103,4 +104,4 @@ def match_pairs(root: Path, named: Patterns, split: Split) -> list[Pair]:
 def check_all(pairs: list[Pair], check: Callable[[Pair], _Found]) -> Iterator[_Found]:
     """Run `check` on every pair and yield what it returns; threads, since decoding PNGs releases the GIL."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        yield from pool.map(check, pairs)
+        yield from counted(pool.map(check, pairs), "Checking images and masks", len(pairs))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
+from prunekit.progress import counted
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.members import kernel_overlap
 from prunekit.pruning.statistics import Moments, Statistics
@@ -50,7 +51,7 @@ def compensate_(
         PruneError: the statistics do not belong to this network.
     """
     changed: list[str] = []
-    for group in coupling.free:
+    for group in counted(coupling.free, "Compensating, group by group", len(coupling.free)):
         kept = np.asarray(keep.get(group.name, range(group.width)), dtype=np.int64)
         if len(kept) == group.width:
             continue

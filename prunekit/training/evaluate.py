@@ -14,6 +14,7 @@ from prunekit.data.loading import eval_batches
 from prunekit.metrics import ConfusionMatrix
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.soundness import check_logits
+from prunekit.progress import tell
 from prunekit_runtime.preprocessing import Preprocessing
 
 
@@ -34,7 +35,7 @@ def evaluate(
         contract: how images become inputs, and logits labels.
         batch_size: images a forward pass; images of different sizes never share one.
         device: where the network lies.
-        on_batch: called with (images done, images in all) after each batch.
+        on_batch: called with (images done, images in all) after each batch; None tells whoever listens.
 
     Raises:
         ModelError: logits are not finite, so that no pixel has a class.
@@ -51,7 +52,9 @@ def evaluate(
                     height, width = labels_HW.shape
                     confusion.update(labels_HW, restored_labels(logits_Khw, contract, height, width).cpu())
                 done += len(batch.labels)
-                if on_batch is not None:
+                if on_batch is None:
+                    tell("Evaluating", done, len(dataset))
+                else:
                     on_batch(done, len(dataset))
     finally:
         segmenter.train(was_training)

@@ -38,7 +38,23 @@ class StepEvent:
     images_per_s: float
     """Images drawn a second, over this epoch so far."""
     eta_s: float
-    """Time left, evaluations included once one was timed."""
+    """Time left of the whole training, by the pace of the last steps, evaluations included once one was timed."""
+    eta_is_least: bool = False
+    """Evaluations are to come and none was timed yet: it will take longer than `eta_s`."""
+
+
+@dataclass(frozen=True)
+class EvaluationEvent:
+    """A part of the evaluation after an epoch is over; epochs count from 1."""
+
+    epoch: int
+    epochs: int
+    done: int
+    """Images."""
+    images: int
+    """In all."""
+    eta_s: float
+    """Time left of the whole training."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class Observer(Protocol):
         """Called after each step."""
         ...
 
+    def on_evaluation(self, event: EvaluationEvent) -> None:
+        """Called after each batch of an evaluation."""
+        ...
+
     def on_epoch(self, event: EpochEvent) -> None:
         """Called after each epoch."""
         ...
@@ -83,6 +103,9 @@ class Silent:
         """Say nothing."""
 
     def on_step(self, event: StepEvent) -> None:
+        """Say nothing."""
+
+    def on_evaluation(self, event: EvaluationEvent) -> None:
         """Say nothing."""
 
     def on_epoch(self, event: EpochEvent) -> None:

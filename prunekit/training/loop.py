@@ -24,12 +24,14 @@ from prunekit.modelfile import ModelCard, save_model
 from prunekit.models.narrow import NarrowConvolutionsContiguous
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.soundness import LARGEST, check_weights
+from prunekit.progress import TimeLeft
 from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
 from prunekit.training.device import autocast, check_precision, cpu_threads, device_name, resolve_device
 from prunekit.training.distillation import distillation_loss
 from prunekit.training.evaluate import evaluate
 from prunekit.training.events import EpochEvent as EpochEvent
+from prunekit.training.events import EvaluationEvent as EvaluationEvent
 from prunekit.training.events import Observer as Observer
 from prunekit.training.events import Silent
 from prunekit.training.events import StartEvent as StartEvent
@@ -145,7 +147,7 @@ class _Training:
         self.selector: Selector = make_selector(segmenter, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
         self.counts = Counts(recipe=fingerprint(recipe), extras=extras.identity)
-        self.eval_wall_s = 0.0  # of the last evaluation, for the time left
+        self.time_left = TimeLeft()
 
     def run_all(self, resume: bool) -> FitReport:
         """Take up the checkpoint, train the epochs that are left, write the model."""
@@ -193,11 +195,13 @@ class _Training:
         """Train one epoch and evaluate if it is due; return its row."""
         tally = Tally()
         self.segmenter.train()
+        self.time_left.go_on()
         with seeded(self.config.seed, _STEP_DRAWS, epoch):
             for step, batch in enumerate(self._batches(epoch)):
                 place = Place(epoch, self.config.epochs, step, self.steps)
                 kept, loss, rate = self._step(batch, place)
                 tally.add(len(batch.images_B3HW), kept, loss, rate)
+                self.time_left.step()
                 self.observer.on_step(self._step_event(place, tally, kept, loss, rate))
         self.counts.images_seen += tally.seen
         self.counts.images_kept += tally.kept
@@ -206,7 +210,7 @@ class _Training:
         try:
             check_weights(self.segmenter.network)  # the loss was read before the last step
             if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
-                row |= self._evaluated()
+                row |= self._evaluated(epoch)
         except ModelError as error:
             raise self._diverged(f"After epoch {epoch + 1}: {error}") from None
         return row
@@ -287,13 +291,20 @@ class _Training:
         drawn_B = None if batch.drawn_B is None else batch.drawn_B.to(self.device)
         return images_B3HW, batch.labels_BHW.to(self.device), drawn_B
 
-    def _evaluated(self) -> dict[str, Any]:
+    def _evaluated(self, epoch: int) -> dict[str, Any]:
         started_s = time.perf_counter()
+
+        def on_batch(done: int, images: int) -> None:
+            spent_s = time.perf_counter() - started_s
+            self.observer.on_evaluation(self._evaluation_event(epoch, done, images, spent_s))
+
+        size = self.config.batch_size
         confusion = evaluate(
-            self.segmenter, self.val_set, self.contract, batch_size=self.config.batch_size, device=self.device
+            self.segmenter, self.val_set, self.contract, batch_size=size, device=self.device, on_batch=on_batch
         )
-        self.eval_wall_s = time.perf_counter() - started_s
-        return {**confusion.to_json(), "eval_wall_s": self.eval_wall_s}
+        wall_s = time.perf_counter() - started_s
+        self.time_left.interrupted(wall_s)
+        return {**confusion.to_json(), "eval_wall_s": wall_s}
 
     def _counted(self) -> Counts:
         return self.counts.model_copy(update={"scaler": self.scaler.state_dict()})
@@ -312,7 +323,7 @@ class _Training:
 
     def _step_event(self, place: Place, tally: Tally, kept: int, loss: float, rate: float) -> StepEvent:
         steps_left = (place.epochs - place.epoch) * place.steps - place.step - 1
-        evals_left = math.ceil(place.epochs / self.config.eval_every) - place.epoch // self.config.eval_every
+        evaluations_left = self._evaluations_from(place.epoch)
         return StepEvent(
             epoch=place.epoch + 1,
             epochs=place.epochs,
@@ -322,8 +333,19 @@ class _Training:
             lr=rate,
             kept=kept,
             images_per_s=tally.images_per_s,
-            eta_s=steps_left * tally.wall_s / (place.step + 1) + evals_left * self.eval_wall_s,
+            eta_s=self.time_left.left_s(steps_left, evaluations_left),
+            eta_is_least=evaluations_left > 0 and not self.time_left.knows_interruptions,
         )
+
+    def _evaluations_from(self, epoch: int) -> int:
+        """Return how many evaluations are to come when `epoch`, from 0, is trained."""
+        return math.ceil(self.config.epochs / self.config.eval_every) - epoch // self.config.eval_every
+
+    def _evaluation_event(self, epoch: int, done: int, images: int, spent_s: float) -> EvaluationEvent:
+        whole_s = spent_s / done * images
+        steps_left = (self.config.epochs - epoch - 1) * self.steps
+        later_s = self.time_left.left_s(steps_left, self._evaluations_from(epoch) - 1, current_s=whole_s)
+        return EvaluationEvent(epoch + 1, self.config.epochs, done, images, whole_s - spent_s + later_s)
 
     def _report(self, first: int, rows: list[dict[str, Any]], card: ModelCard) -> FitReport:
         last, wall_s = rows[-1], self.counts.train_wall_s

@@ -15,6 +15,7 @@ from prunekit.modelfile import ModelCard, new_card, save_model, sha256_of
 from prunekit.models.own_preprocessing import OwnPreprocessing, own_preprocessing
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.weights.loading import WeightsReport
+from prunekit.progress import Progress, told
 from prunekit.recipe import Recipe, parse_recipe
 from prunekit.run import RunDirectory, write_json
 from prunekit.training.device import cpu_threads, device_name, resolve_device
@@ -71,6 +72,8 @@ def import_run(
     *,
     on_weights: Callable[[WeightsReport], None] | None = None,
     on_image: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
+    on_ready: Callable[[], None] | None = None,
     held: bool = False,
 ) -> ImportReport:
     """Make a finished run of the recipe's network and the weights of its file; no bit of them changes.
@@ -81,6 +84,8 @@ def import_run(
         run: a new run; nothing is written before the weights are known to fit and to give numbers.
         on_weights: told what came from the file.
         on_image: told how many validation images are done, of how many.
+        on_progress: told how far the check of the data is.
+        on_ready: called once network, weights and data are known to fit.
         held: the caller holds the run's lock.
 
     Raises:
@@ -89,13 +94,15 @@ def import_run(
     """
     recipe = with_named_network(recipe)
     device = resolve_device(recipe.train.device)
-    with run.locked(held=held), cpu_threads(recipe.train):
+    with run.locked(held=held), cpu_threads(recipe.train), told(on_progress):
         val_set = None if only_classes(recipe) else open_dataset(recipe.data, "val", trust_code=True)
         if val_set is not None:
             check_labels(val_set, "val", recipe.data)
         classes = _classes(recipe) if val_set is None else val_set.classes
         segmenter = build_network(recipe, len(classes)).eval()
         weights = start_from_weights_(segmenter, recipe.model)
+        if on_ready is not None:
+            on_ready()
         if on_weights is not None:
             on_weights(weights)
         card = new_card(recipe.model, classes, contract_of(recipe.data, segmenter.stride))

@@ -5,15 +5,13 @@ In the run: `recipe.toml` (of the last fine-tuning), `prune.json` (settings, and
 and the last stage's files in the run itself.
 """
 
-import copy
-import os
+from collections.abc import Callable
 from dataclasses import replace
 
-from prunekit.data.labels.counts import check_labels
-from prunekit.data.loading import steps_per_epoch
 from prunekit.data.own.finding import check_trusted
-from prunekit.errors import PruneError, RunError
-from prunekit.modelfile import LoadedModel, load_model, save_model
+from prunekit.errors import RunError
+from prunekit.modelfile import load_model, save_model
+from prunekit.progress import Progress, told
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
 from prunekit.pruning.criteria.registry import criterion
 from prunekit.pruning.latency_table import LatencyTable
@@ -22,21 +20,21 @@ from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
 from prunekit.training.snapshots import check_rewind
 from prunekit.workflows.pruning.analysing import Analysed, analysed
+from prunekit.workflows.pruning.beginning import begin
 from prunekit.workflows.pruning.config import PruneConfig as PruneConfig
 from prunekit.workflows.pruning.config import fine_tuning_recipe
-from prunekit.workflows.pruning.cutting import choose, cut_, parts_of, settled_miou, whole_groups, write_cut
+from prunekit.workflows.pruning.cutting import choose, cut_, write_cut
 from prunekit.workflows.pruning.job import Job, LatencyMeter, Tell
 from prunekit.workflows.pruning.report import FIGURE as FIGURE
-from prunekit.workflows.pruning.report import FORMAT, config_of, write_begun, write_report
 from prunekit.workflows.pruning.report import REPORT as REPORT
 from prunekit.workflows.pruning.report import LayerRow as LayerRow
 from prunekit.workflows.pruning.report import PruneReport as PruneReport
 from prunekit.workflows.pruning.report import StageReport as StageReport
+from prunekit.workflows.pruning.report import config_of, write_begun, write_report
 from prunekit.workflows.pruning.report import is_pruning as is_pruning
 from prunekit.workflows.pruning.report import read_report as read_report
 from prunekit.workflows.pruning.resuming import check_criterion, find_source, is_whole, recipe_of
-from prunekit.workflows.pruning.schedule import shares
-from prunekit.workflows.pruning.selecting import Selection, check_reachable, cost_of, final_target, table_of
+from prunekit.workflows.pruning.selecting import Selection, table_of
 from prunekit.workflows.pruning.sparse import read_selection, sparsify, write_selection
 from prunekit.workflows.pruning.tuning import tune
 
@@ -52,6 +50,8 @@ def prune_run(
     table: LatencyTable | None = None,
     meter: LatencyMeter | None = None,
     held: bool = False,
+    on_progress: Progress | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> PruneReport:
     """Prune the model of `source`, fine-tune it by its own recipe, and write the result to `target`.
 
@@ -65,6 +65,8 @@ def prune_run(
         table: latency of the source's layers on the machine at hand, for a target in milliseconds.
         meter: measures such a table for every stage instead, and each cut network, until the target is met.
         held: the caller holds the target's lock.
+        on_progress: told how far each step is that has parts.
+        on_ready: called once settings, network, target and data are known to fit.
 
     Raises:
         PruneError: the network cannot be analysed, the target is out of reach, or a cut network is not exact.
@@ -78,11 +80,12 @@ def prune_run(
         check_rewind(source)
     criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
     job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
-    with target.locked(held=held), cpu_threads(recipe.train):
+    with target.locked(held=held), cpu_threads(recipe.train), told(on_progress):
         if not target.is_empty():
             raise RunError(f"{target.path} is not empty. Name a new folder; nothing is ever overwritten.")
+        job.tell("Loading the run")
         loaded = load_model(source, trust_code=trust_code)
-        now, report = _begin(loaded, source, job)
+        now, report = begin(loaded, source, job, on_ready or (lambda: None))
         return _go_on(report, source, job, now)
 
 
@@ -95,6 +98,7 @@ def resume_prune(
     table: LatencyTable | None = None,
     meter: LatencyMeter | None = None,
     root: str | None = None,
+    on_progress: Progress | None = None,
 ) -> PruneReport:
     """Go on with a pruning that was interrupted; of one that is finished, only a damaged model is written anew.
 
@@ -106,6 +110,7 @@ def resume_prune(
         table: as for `prune_run`; it or a meter is needed as long as `needs_latency` says so.
         meter: as for `prune_run`.
         root: folder of the data set, where it is no longer where the run says.
+        on_progress: as for `prune_run`.
 
     Raises:
         RunError: nothing was written that could be gone on with, the source is gone or another one, latency was
@@ -126,7 +131,7 @@ def resume_prune(
         if not trust_code:
             check_trusted(recipe.data, target.recipe_path)
         job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
-        with cpu_threads(recipe.train):
+        with cpu_threads(recipe.train), told(on_progress):
             source = find_source(report, target)
             return _mended(report, source, job) if report.finished else _go_on(report, source, job, None)
 
@@ -149,62 +154,6 @@ def needs_latency(report: PruneReport) -> bool:
 
 def _silent(_: str) -> None:
     """Say nothing."""
-
-
-def _begin(loaded: LoadedModel, source: RunDirectory, job: Job) -> tuple[Analysed, PruneReport]:
-    """Analyse the source and refuse what cannot be done; nothing is written yet."""
-    if job.config.epochs or job.config.stage_epochs or job.config.sparsity != "none":
-        steps_per_epoch(job.train_set, job.recipe.train.batch_size)
-        check_labels(job.train_set, "train", job.recipe.data, training=True)
-    check_labels(job.val_set, "val", job.recipe.data)
-    segmenter = loaded.segmenter.to(job.device)
-    job.tell("Evaluating the network before")
-    miou = job.miou(segmenter, loaded)
-    _check_floor(miou, job)
-    now = analysed(loaded, job)
-    if job.config.target_kind == "latency":
-        table_of(now).check_network(now.network)
-    cost = cost_of(now, job)
-    wanted = final_target(job.config).wanted(cost)
-    planned = shares(job.config, 1 - wanted / cost)
-    if len(planned) > 1 or job.config.sparsity != "none":
-        check_reachable(now, job)
-    report = PruneReport(
-        format=FORMAT,
-        source=str(source.path.absolute()),
-        source_relative=os.path.relpath(source.path.absolute(), job.target.path.absolute()),
-        source_sha256=loaded.card.weights_sha256,
-        config=job.config.model_dump(mode="json"),
-        target=job.config.target_kind,
-        cost_before=cost,
-        cost_wanted=wanted,
-        macs_before=now.coupling.macs(),
-        params_before=now.coupling.params(),
-        frozen=whole_groups(now.coupling),
-        parts_before=parts_of(now.coupling.layer_macs()),
-        miou_before=miou,
-        miou_settled=_settled(loaded, job),
-        planned=planned,
-        machine=table_of(now).machine if job.config.target_kind == "latency" else None,
-    )
-    return now, report
-
-
-def _settled(loaded: LoadedModel, job: Job) -> float | None:
-    """Evaluate a copy of the source with its batch norms re-estimated; None where that is not asked for."""
-    if not job.config.bn_batches:
-        return None
-    return settled_miou(replace(loaded, segmenter=copy.deepcopy(loaded.segmenter)), job, "before, so settled")
-
-
-def _check_floor(miou: float | None, job: Job) -> None:
-    floor = job.config.min_miou
-    if floor is not None and (miou is None or miou < floor):
-        found = "cannot be measured" if miou is None else f"is {miou:.4f}"
-        raise PruneError(
-            f"The network before pruning must reach the floor of {floor:g} itself; its validation mIoU {found}. "
-            "Lower --min-miou, or leave it out."
-        )
 
 
 def _go_on(report: PruneReport, source: RunDirectory, job: Job, now: Analysed | None) -> PruneReport:

@@ -14,6 +14,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.models.trust import check_foreign
 from prunekit.models.weights.loading import WeightsReport, load_weights_
 from prunekit.models.zoo import build, parse_spec
+from prunekit.progress import Progress, told
 from prunekit.recipe import ModelConfig, Recipe
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads, resolve_device
@@ -32,6 +33,8 @@ def train(
     trust_code: bool = True,
     held: bool = False,
     on_weights: Callable[[WeightsReport], None] | None = None,
+    on_progress: Progress | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> FitReport:
     """Train the recipe's network into `run`, or go on where `run` was interrupted.
 
@@ -45,6 +48,8 @@ def train(
             bring.
         held: the caller holds the run's lock.
         on_weights: told what came from the file that the network starts from, if it does.
+        on_progress: told how far the check of the data is.
+        on_ready: called once all is known to fit, before the first step.
 
     Raises:
         UntrustedCodeError: the recipe names code, and is not trusted.
@@ -53,11 +58,12 @@ def train(
     """
     if not trust_code:
         _check_foreign(recipe, run)
-    with run.locked(held=held):
+    with run.locked(held=held), told(on_progress):
         new = not run.recipe_path.exists()
         try:
             resume = resume and run.state_path.exists()
-            return _trained(recipe, run, observer, resume, on_weights or _silent, trust_code=trust_code)
+            ready, report = on_ready or (lambda: None), on_weights or _silent
+            return _trained(recipe, run, observer, resume, report, ready, trust_code=trust_code)
         except PrunekitError:
             if new and not (run.state_path.exists() or run.metrics_path.exists()):
                 for written in (run.recipe_path, run.labels_path):  # no work; the corrected request finds it empty
@@ -84,6 +90,7 @@ def _trained(
     observer: Observer | None,
     resume: bool,
     on_weights: Callable[[WeightsReport], None],
+    on_ready: Callable[[], None],
     *,
     trust_code: bool,
 ) -> FitReport:
@@ -96,9 +103,11 @@ def _trained(
         check_labels(val_set, "val", recipe.data)
     with cpu_threads(recipe.train):
         segmenter = build_network(recipe, len(train_set.classes), restored=resume)
-        if recipe.model.weights and not resume:
-            on_weights(start_from_weights_(segmenter, recipe.model))
+        taken = start_from_weights_(segmenter, recipe.model) if recipe.model.weights and not resume else None
     card = new_card(recipe.model, train_set.classes, contract_of(recipe.data, segmenter.stride))
+    on_ready()
+    if taken is not None:
+        on_weights(taken)
     return fit(
         segmenter,
         recipe,

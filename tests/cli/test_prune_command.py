@@ -136,6 +136,22 @@ def test_a_refused_pruning_leaves_no_run(here, folder, arguments, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert sorted(folder.rglob("*")) == before
+    if "--min-miou" not in arguments:  # known when the network was evaluated; all others are known before
+        assert "changed by" not in result.stderr
+
+
+def test_a_target_out_of_reach_is_refused_before_an_image_is_read(here, monkeypatch):
+    from prunekit.data.shapes import ShapesDataset
+
+    def read(*_):
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(ShapesDataset, "__getitem__", read)
+    for target in (("--ratio", "0.999"), ("--target-macs", "1T"), ("--target-params", "1")):
+        result = here("prune", "runs/0001-train", *target)
+        assert result.exit_code == 1
+        assert f"{target[0]}" in result.stderr.splitlines()[-1]
+        assert not any(word in result.stderr for word in ("changed by", "Evaluating", "Reading"))
 
 
 def test_a_latency_is_measured_by_the_runtime_asked_for(here, monkeypatch):

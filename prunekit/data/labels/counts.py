@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from prunekit.data.dataset import ClassMap, SegmentationDataset, Split
 from prunekit.errors import DataError
+from prunekit.progress import counted
 from prunekit.recipe import DataConfig
 
 SAMPLE: Final = 100
@@ -90,7 +91,7 @@ def count_labels(dataset: SegmentationDataset) -> LabelCounts:
     if dataset not in _COUNTED:
         taken = min(SAMPLE, len(dataset))
         places = [place * len(dataset) // taken for place in range(taken)]
-        labels = (dataset[index].labels_HW.numpy() for index in places)
+        labels = (dataset[index].labels_HW.numpy() for index in counted(places, "Counting labels", taken))
         _COUNTED[dataset] = summed(map(pixel_counts, labels), len(dataset), dataset.classes)
     return _COUNTED[dataset]
 

@@ -12,6 +12,8 @@ from prunekit.pruning.allocation.costs import MacsCost as MacsCost
 from prunekit.pruning.allocation.costs import ParamsCost as ParamsCost
 from prunekit.pruning.allocation.padding import PaddingWaste as PaddingWaste
 from prunekit.pruning.allocation.padding import padding_waste as padding_waste
+from prunekit.pruning.allocation.reach import check_reach as check_reach
+from prunekit.pruning.allocation.reach import least_cost as least_cost
 from prunekit.pruning.allocation.targets import Target as Target
 from prunekit.pruning.allocation.uniform import arbitrary_plan as arbitrary_plan
 from prunekit.pruning.allocation.uniform import uniform_keep as uniform_keep

@@ -110,10 +110,19 @@ def cost_model(coupling: Coupling, orders: Orders, target: Target, table: LayerT
     return ParamsCost(coupling, orders) if target.kind == "params" else MacsCost(coupling, orders)
 
 
-def _check_rankings(coupling: Coupling, rankings: "Rankings", *, priced: bool) -> None:
+def check_any_free(coupling: Coupling) -> None:
+    """Refuse a network all of whose channels must stay.
+
+    Raises:
+        PruneError: it is one; names the reasons.
+    """
     if not coupling.free:
         reasons = sorted({group.frozen or "" for group in coupling.groups})
         raise PruneError(f"No channel of this network can be removed: {'; '.join(reasons)}.")
+
+
+def _check_rankings(coupling: Coupling, rankings: "Rankings", *, priced: bool) -> None:
+    check_any_free(coupling)
     free = {group.name: group for group in coupling.free}
     if rankings.keys() != free.keys():
         odd = sorted(rankings.keys() ^ free.keys())

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
+from prunekit.progress import counted
 from prunekit.pruning.clique import greedy_removal
 from prunekit.pruning.coupling import Coupling, Group
 from prunekit.pruning.criteria.evidence import Evidence
@@ -56,7 +57,7 @@ def clique_rankings(evidence: Evidence) -> dict[str, Ranking]:
     A price is one minus the mean redundancy with what remained when the unit went.
     """
     rankings: dict[str, Ranking] = {}
-    for group in evidence.coupling.free:
+    for group in counted(evidence.coupling.free, "Pricing channels, group by group", len(evidence.coupling.free)):
         if not evidence.coupling.runs(group):
             rankings[group.name] = unused(group.width)
             continue
@@ -71,7 +72,7 @@ def _rankings(evidence: Evidence, gradients: dict[str, Tensor] | None) -> dict[s
         group.name: eliminate(_consumers(evidence, group, gradients), RIDGE)
         if evidence.coupling.runs(group)
         else unused(group.width)
-        for group in evidence.coupling.free
+        for group in counted(evidence.coupling.free, "Pricing channels, group by group", len(evidence.coupling.free))
     }
 
 

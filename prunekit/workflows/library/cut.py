@@ -10,6 +10,7 @@ from torch import nn
 
 from prunekit.errors import PruneError
 from prunekit.models.segmenter import Segmenter
+from prunekit.progress import Progress, counted
 from prunekit.pruning.allocation import PolicyName, Target
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.compensation import reestimate_norms_
@@ -21,7 +22,6 @@ from prunekit.pruning.latency_table import LatencyTable
 from prunekit.pruning.plan import Plan
 from prunekit.workflows.library.batches import Seen, class_labels, seen
 from prunekit.workflows.library.loading import LoadedSegmenter
-from prunekit.workflows.library.progress import Progress, counted
 from prunekit.workflows.library.report import ModuleReport
 from prunekit.workflows.library.subject import Loss, Subject, check_plain
 from prunekit.workflows.pruning.analysing import measured_ms
@@ -85,9 +85,7 @@ def cut(model: ModuleT, batches: Iterable[Any], request: Request) -> Outcome[Mod
     request.tell(PROVING, 0, 0)
     plan, error = cut_proved_(evidence, found.keep, example)
     inputs = ((batch.images_B3HW, *batch.further) for batch in data.on(subject.device))
-    reestimate_norms_(
-        subject.network, counted(inputs, "Measuring batch norms anew", len(data.inputs), request.tell), whole
-    )
+    reestimate_norms_(subject.network, counted(inputs, "Measuring batch norms anew", len(data.inputs)), whole)
     _keep_card(whole.eval(), plan, judge, request.target)
     return Outcome(whole, _report(coupling, found, plan, error, changed, judge, data, request))
 
@@ -139,7 +137,7 @@ def _evidence(subject: Subject, coupling: Coupling, data: Seen, given: tuple[Any
             data, forward = _checked(data, _classes(classes), request.ignore_index), subject.logits(_classes(classes))
 
     def batches() -> Iterable[Labelled]:
-        return counted(data.on(subject.device), "Reading channels on the batches", len(data.inputs), request.tell)
+        return counted(data.on(subject.device), "Reading channels on the batches", len(data.inputs))
 
     return Evidence(
         network=subject.network,

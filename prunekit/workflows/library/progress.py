@@ -1,18 +1,10 @@
 """How a call says how far it is: nothing unless asked, a line of text, or a function of the caller's own."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TextIO, TypeVar
+from collections.abc import Callable
+from typing import TextIO
 
-Item = TypeVar("Item")
-
-
-class Progress(Protocol):
-    """Told what is being done and how far it is. Any function of these three arguments will do."""
-
-    def __call__(self, step: str, done: int, total: int, /) -> None:
-        """Take note of a step: `done` of `total` parts are over; both are 0 where a step has no parts."""
-        ...
+from prunekit.progress import Progress as Progress
 
 
 class ProgressLine:
@@ -50,14 +42,6 @@ def stages_of(progress: bool | Progress) -> Callable[[str], None]:
     """Return what takes the name of a step alone."""
     tell = told_by(progress)
     return lambda step: tell(step, 0, 0)
-
-
-def counted(items: Iterable[Item], step: str, total: int, tell: Progress) -> Iterator[Item]:
-    """Yield the items, telling before the first one and after each."""
-    tell(step, 0, total)
-    for done, item in enumerate(items, start=1):
-        yield item
-        tell(step, done, total)
 
 
 def _nobody(_step: str, _done: int, _total: int, /) -> None:

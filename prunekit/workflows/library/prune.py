@@ -5,6 +5,7 @@ from typing import Any, Literal, overload
 
 from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.errors import PruneError
+from prunekit.progress import told
 from prunekit.pruning.allocation import PolicyName, Target
 from prunekit.pruning.criteria.criterion import Criterion
 from prunekit.pruning.latency_table import LatencyTable
@@ -138,7 +139,8 @@ def prune(
         table=table,
         tell=told_by(progress),
     )
-    outcome = cut(model, batches, request)
+    with told(request.tell):
+        outcome = cut(model, batches, request)
     return (outcome.network, outcome.report) if return_report else outcome.network
 
 

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from prunekit.modelfile import LoadedModel
@@ -18,7 +19,8 @@ class Analysed:
     """A network on the device, and what is known of it."""
 
     loaded: LoadedModel
-    example_13HW: Tensor
+    input_shape: tuple[int, ...]
+    """Of one image, (1, 3, H, W)."""
     coupling: Coupling
     table: LatencyTable | None
     """For a target in milliseconds: of this network, or of the source where it was given."""
@@ -27,11 +29,6 @@ class Analysed:
     def network(self) -> nn.Module:
         """What was analysed."""
         return self.loaded.segmenter.network
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one image, (1, 3, H, W)."""
-        return tuple(self.example_13HW.shape)
 
 
 def analysed(loaded: LoadedModel, job: Job) -> Analysed:
@@ -42,13 +39,27 @@ def analysed(loaded: LoadedModel, job: Job) -> Analysed:
     """
     segmenter = loaded.segmenter.to(job.device)
     job.tell("Analysing which channels belong together")
-    example_13HW = job.example(loaded)
-    coupling = analyse(segmenter.network, (example_13HW,))
+    blank_13HW = _blank(loaded, job)
+    image_13HW = job.example(loaded) if blank_13HW is None else blank_13HW
+    coupling = analyse(segmenter.network, (image_13HW,))
     table = job.table
     if job.config.target_kind == "latency" and job.meter is not None:
         job.tell("Measuring how long each layer takes")
-        table = job.meter.table(copy.deepcopy(segmenter).cpu(), tuple(example_13HW.shape), coupling)
-    return Analysed(loaded, example_13HW, coupling, table)
+        table = job.meter.table(copy.deepcopy(segmenter).cpu(), tuple(image_13HW.shape), coupling)
+    return Analysed(loaded, tuple(image_13HW.shape), coupling, table)
+
+
+def needs_images(loaded: LoadedModel) -> bool:
+    """Tell whether the size of the network's input is known from images alone."""
+    return not loaded.contract.height
+
+
+def _blank(loaded: LoadedModel, job: Job) -> Tensor | None:
+    """Return an image of the network's size, for an analysis looks at shapes alone; None where data must say it."""
+    if needs_images(loaded):
+        return None
+    contract = loaded.contract
+    return torch.zeros(1, 3, *contract.network_size(contract.height, contract.width), device=job.device)
 
 
 def measured_ms(segmenter: Segmenter, input_shape: tuple[int, ...], meter: LatencyMeter, network: nn.Module) -> float:

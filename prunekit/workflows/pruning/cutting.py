@@ -68,7 +68,7 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
     statistics = statistics_of(evidence)
     changed = compensated(evidence, found.keep, statistics, job.criterion, job.config.compensate)
     job.tell(PROVING)
-    plan, error = cut_proved_(evidence, found.keep, (now.example_13HW,))
+    plan, error = cut_proved_(evidence, found.keep, (job.example(now.loaded),))
     stage = _described(now.coupling, found, statistics, report, job)
     return plan, replace(
         stage,
@@ -167,8 +167,7 @@ def compensated(
 def settled_miou(loaded: LoadedModel, job: Job, which: str) -> float | None:
     """Re-estimate the batch norms of a network, in place, if that is asked for, and evaluate it."""
     if job.config.bn_batches:
-        job.tell(f"Re-estimating batch norms on {job.config.bn_batches} batches")
-        batches = labelled_batches(loaded, job, job.config.bn_batches)
+        batches = labelled_batches(loaded, job, job.config.bn_batches, "Measuring batch norms anew")
         reestimate_norms_(loaded.segmenter.network, (batch.images_B3HW for batch in batches), loaded.segmenter)
     job.tell(f"Evaluating the network {which}")
     return job.miou(loaded.segmenter, loaded)

@@ -4,6 +4,7 @@ Shapes: B batch, H height, W width, U units of one group.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,15 @@ from torch import Tensor
 
 from prunekit.data.transforms import EvalTransform, resize_labels
 from prunekit.modelfile import LoadedModel
+from prunekit.progress import counted
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.evidence import Evidence, Labelled
 from prunekit.pruning.statistics import Collector, Statistics
 from prunekit.training.losses import training_loss
 from prunekit.workflows.pruning.config import changed
 from prunekit.workflows.pruning.job import Job
+
+READING: Final = "Reading channels on training images"
 
 
 def evidence_of(loaded: LoadedModel, coupling: Coupling, job: Job) -> Evidence:
@@ -40,13 +44,15 @@ def evidence_of(loaded: LoadedModel, coupling: Coupling, job: Job) -> Evidence:
     )
 
 
-def labelled_batches(loaded: LoadedModel, job: Job, count: int) -> Iterator[Labelled]:
+def labelled_batches(loaded: LoadedModel, job: Job, count: int, step: str = READING) -> Iterator[Labelled]:
     """Yield up to `count` batches of training images spread evenly over the data set: neighbours in a video are alike.
 
-    Images are prepared by the contract; labels are resized alike and ignored where the contract pads.
+    Images are prepared by the contract; labels are resized alike and ignored where the contract pads. `step` says to
+    whoever listens what they are for.
     """
     size, transform = job.recipe.train.batch_size, EvalTransform(loaded.contract)
-    for part in spread(len(job.train_set), size, count):
+    parts = spread(len(job.train_set), size, count)
+    for part in counted(parts, step, len(parts)):
         samples = [job.train_set[index] for index in part]
         images = [transform(sample.image_3HW) for sample in samples]
         labels = [_fitted(sample.labels_HW, images[0], loaded) for sample in samples]

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning.allocation import PolicyName, Target, allocate, cost_model
+from prunekit.pruning.allocation import PolicyName, Target, allocate, check_reach, cost_model
 from prunekit.pruning.allocation.targets import TOLERANCE
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.criterion import Criterion
@@ -76,6 +76,21 @@ def table_of(now: Analysed) -> LatencyTable:
 def final_target(config: PruneConfig) -> Target:
     """Return the target of the whole pruning, for the source network."""
     return Target(config.target_kind, config.target_value)
+
+
+def check_target(now: Analysed, job: Job) -> None:
+    """Refuse a target in MACs or parameters that the network's coupling rules out, before any data is looked at.
+
+    Raises:
+        PruneError: no choice of channels meets it.
+    """
+    if job.config.target_kind == "latency":
+        return
+    rules = rules_of(job)
+    if rules.policy == "paper":  # has floors, and perhaps steps, of its own
+        check_reach(now.coupling, final_target(job.config), 1, floor=0.0)
+    else:
+        check_reach(now.coupling, final_target(job.config), rules.align)
 
 
 def check_reachable(now: Analysed, job: Job) -> None:
@@ -151,13 +166,18 @@ def meeting_latency(
     tell: Tell,
 ) -> Selection:
     """Correct the table by the measured network until the target is met, or no better."""
+
+    def measured(network: nn.Module) -> float:
+        tell("Measuring the network as cut")
+        return measure_ms(network)
+
     outcome = meet_latency(
         evidence.network,
         evidence.coupling,
         table,
         target_ms,
         choose=lambda table: choose(table).keep,
-        measure_ms=measure_ms,
+        measure_ms=measured,
         on_round=lambda row: tell(f"Predicted {row.predicted_ms:.3g} ms, measured {row.measured_ms:.3g} ms"),
     )
     best = outcome.best

@@ -3,7 +3,8 @@
 import io
 
 from prunekit import ProgressLine
-from prunekit.workflows.library.progress import counted, told_by
+from prunekit.progress import counted, told
+from prunekit.workflows.library.progress import told_by
 
 
 class Terminal(io.StringIO):
@@ -14,8 +15,9 @@ class Terminal(io.StringIO):
 def steps(file: io.StringIO) -> str:
     tell = ProgressLine(file)
     tell("Analysing", 0, 0)
-    assert list(counted("ab", "Reading", 2, tell)) == ["a", "b"]
-    next(counted("ab", "Reading", 2, tell))
+    with told(tell):
+        assert list(counted("ab", "Reading", 2)) == ["a", "b"]
+        next(counted("ab", "Reading", 2))
     tell("Proving", 0, 0)
     return file.getvalue()
 
