@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from prunekit.data_paths import overriding
 from prunekit.pruning.criteria.registry import CRITERIA, is_foreign
 from prunekit.recipe import MAX_COUNT, MAX_THREADS, Recipe, Section, Text, TrainConfig, merge, parse_recipe
+from prunekit_runtime.near import nearest
 
 TARGETS: Final = ("ratio", "target_macs", "target_params", "target_latency_ms")
 DEFAULT_RATIO: Final = 0.5
@@ -83,13 +84,16 @@ class PruneConfig(Section):
             return values
         given = [name for name in TARGETS if values.get(name) is not None]
         if len(given) > 1:
-            raise ValueError(f"one target at a time, got {' and '.join(given)}; leave all but one out")
+            raise ValueError(f"one target at a time, got {' and '.join(map(_flag, given))}; leave all but one out")
         return values if given else {**values, "ratio": DEFAULT_RATIO}
 
     @field_validator("criterion")
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in CRITERIA and not is_foreign(name):
+            near = nearest(name, CRITERIA)
+            if near is not None:
+                raise ValueError(f"no criterion of that name; the nearest is {near} (--list-criteria explains all)")
             known = ", ".join(sorted(CRITERIA))
             raise ValueError(f"no criterion of that name; there are {known}, or python:package.module:name")
         return name
@@ -107,7 +111,8 @@ class PruneConfig(Section):
         for dotted in settings:
             section, _, key = dotted.partition(".")
             if section == "train" and key in _OWN:
-                raise ValueError(f"{dotted} is decided by the pruning's own options; use the one of that name")
+                own = "the training that was pruned" if key == "rewind_epoch" else _flag(key)
+                raise ValueError(f"{dotted} is decided by {own}; leave it out")
             if section != "train" and dotted not in _DATA:
                 raise ValueError(f"{dotted} cannot change after a training; write train.KEY, {', '.join(_DATA)}")
         return settings
@@ -115,15 +120,21 @@ class PruneConfig(Section):
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
         if self.stages and self.schedule != "iterative":
-            raise ValueError(f"stages belong to the iterative schedule, got {self.schedule}; write iterative, or steps")
+            raise ValueError(
+                f"--stages belongs to --schedule iterative, got --schedule {self.schedule}; write iterative, or give "
+                "the number of stages alone: --steps"
+            )
         if self.stages and self.steps is not None:
-            raise ValueError("stages say how many there are; leave steps out")
+            raise ValueError("--stages says how many stages there are, got --steps as well; leave --steps out")
         if self.schedule == "one-shot" and self.steps not in (None, 1):
-            raise ValueError(f"one-shot has one step, got {self.steps}; write iterative or gradual")
+            raise ValueError(
+                f"--steps {self.steps} belongs to --schedule iterative or gradual, got one-shot, which is one step; "
+                "write --schedule iterative, or leave --steps out"
+            )
         if self.stages and self.ratio is not None and self.stages[-1] >= self.ratio:
             raise ValueError(
-                f"the last stage goes to the ratio {self.ratio:g} by itself, and the stages before it must lie below; "
-                f"leave {self.stages[-1]:g} out"
+                f"--stages names the shares before the last one, which is --ratio {self.ratio:g} by itself, so they "
+                f"lie below it; leave {self.stages[-1]:g} out"
             )
         return self
 
@@ -142,6 +153,11 @@ class PruneConfig(Section):
     def stage_count(self) -> int:
         """How many times channels are removed."""
         return len(self.stages) + 1 if self.stages else self.steps or STEPS[self.schedule]
+
+
+def _flag(setting: str) -> str:
+    """Return the command's option for a setting."""
+    return "--" + setting.removesuffix("_ms").replace("_", "-")
 
 
 def fine_tuning_recipe(recipe: Recipe, config: PruneConfig) -> Recipe:
