@@ -34,8 +34,9 @@ def test_every_command_and_option_in_the_readme_exists() -> None:
     runner = CliRunner()
     for line in [line.split("&&")[-1].strip() for line in console_lines()]:
         if line.startswith("prunekit "):
-            command, *words = line.removeprefix("prunekit ").split()
-            text = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
+            words = line.removeprefix("prunekit ").split()
+            command = words[: 2 if words[0] == "data" else 1]  # data is a group of commands
+            text = runner.invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
             for option in (word.split("=")[0] for word in words if word.startswith("--")):
                 assert option in text, f"{option} of `{line}`"
 

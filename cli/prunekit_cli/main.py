@@ -15,7 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 from prunekit.errors import UntrustedCodeError
-from prunekit_cli import demo, evaluate, export, importing, inspect, output, predict, profile, prune, recipe, train
+from prunekit_cli import (
+    data,
+    demo,
+    evaluate,
+    export,
+    importing,
+    inspect,
+    output,
+    predict,
+    profile,
+    prune,
+    recipe,
+    train,
+)
 from prunekit_cli.panels import in_panels
 from prunekit_runtime.errors import PrunekitError
 from prunekit_runtime.failures import sentence_of
@@ -109,6 +122,7 @@ for _name, _module in {
 }.items():
     _epilog = "\n\n".join(("Examples:", *_module.EXAMPLES))
     app.command(_name, epilog=_epilog, cls=in_panels(getattr(_module, "PANELS", {})))(_module.command)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

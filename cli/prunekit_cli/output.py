@@ -9,6 +9,7 @@ import math
 import os
 import select
 import sys
+import textwrap
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,22 @@ def result(text: str) -> None:
     """Print a line of data."""
     with _writing():
         sys.stdout.write(printable(text) + "\n")
+
+
+def paragraph(text: str, bullet: str) -> None:
+    """Print data as one paragraph behind a bullet: in lines of a terminal's width, elsewhere in one."""
+    lines = [bullet + text]
+    if sys.stdout.isatty():
+        width, indent = console(stderr=False).width, " " * len(bullet)
+        lines = textwrap.wrap(
+            printable_name(text),
+            width,
+            initial_indent=bullet,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    result("\n".join(lines))
 
 
 def say(text: str) -> None:

@@ -42,7 +42,7 @@ class CamVidDataset:
     def __init__(self, root: str | Path, split: Split) -> None:
         check_root(root, "camvid")
         self.classes = CLASSES
-        self._pairs = find_pairs(Path(root) / split, Path(root) / f"{split}annot")
+        self._pairs = find_pairs(*folders(Path(root), split))
         self.label_counts = summed(check_all(self._pairs, _check), len(self), self.classes)
 
     def __len__(self) -> int:
@@ -50,18 +50,28 @@ class CamVidDataset:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[check_position(index, len(self))]
-        labels_HW = _labels(pair.mask)
+        labels_HW = read_labels(pair.mask)
         return Sample(read_image(pair.image), torch.from_numpy(labels_HW), pair.name)
 
 
 def _check(pair: Pair) -> npt.NDArray[np.int64]:
-    labels_HW = _labels(pair.mask)
+    labels_HW = read_labels(pair.mask)
     rows, columns = labels_HW.shape
     check_sizes(pair.image, image_size(pair.image, ("JPEG", "PNG")), pair.mask, (rows, columns))
     return pixel_counts(labels_HW)
 
 
-def _labels(path: Path) -> npt.NDArray[np.uint8]:
+def folders(root: Path, split: Split) -> tuple[Path, Path]:
+    """Return where a split's images and its label maps lie."""
+    return root / split, root / f"{split}annot"
+
+
+def read_labels(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a label map as labels, uint8 [H, W].
+
+    Raises:
+        DataError: the file is no index PNG, or holds a number above 11.
+    """
     stored_HW = label_array(load(path, MASK_FORMATS), path)
     if stored_HW.max() > VOID:
         raise DataError(

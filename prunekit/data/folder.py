@@ -23,7 +23,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ from prunekit.data.labels.masks import read_mask as read_mask
 from prunekit.data.pairs import Pair, check_all, check_root, match_pairs, patterns
 from prunekit.errors import DataError
 
-_CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
+CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
 _VALIDATION_SHARE: Final = 5  # one in five
 _SPLIT: Final = ("{split}/images/{name}.*", "{split}/masks/{name}.*")
 _FLAT: Final = ("images/{name}.*", "masks/{name}.*")
@@ -73,10 +73,13 @@ class FolderDataset:
         white_level: int = 0,
     ) -> None:
         check_root(root, "folder")
-        self._list = read_class_list(_class_list_path(Path(root), class_list), mask_values, ignore_index)
+        self._list = read_class_list(class_list_path(Path(root), class_list), mask_values, ignore_index)
         self.classes = self._list.classes
         self._white_level = white_level
-        self._pairs = _pairs(Path(root), _patterns(Path(root), images, masks, split), split)
+        named = patterns_of(Path(root), images, masks)
+        if not (images or masks):
+            _refuse_missing_split(Path(root), split)
+        self._pairs = _pairs(Path(root), named, split)
         self.label_counts = summed(check_all(self._pairs, self._check), len(self), self.classes)
 
     def __len__(self) -> int:
@@ -94,38 +97,60 @@ class FolderDataset:
         return pixel_counts(labels_HW)
 
 
-def _class_list_path(root: Path, named: str | Path) -> Path:
+def class_list_path(root: Path, named: str | Path) -> Path:
+    """Return the class list that is named, or the one that lies in the folder.
+
+    Raises:
+        DataError: none is named, and the folder holds none, or several.
+    """
     if str(named):
         return Path(named)
-    found = [root / name for name in _CLASS_LISTS if (root / name).is_file()]
+    found = [root / name for name in CLASS_LISTS if (root / name).is_file()]
     if len(found) != 1:
-        state = f"both {' and '.join(path.name for path in found)}" if found else f"no {' or '.join(_CLASS_LISTS)}"
+        state = f"both {' and '.join(path.name for path in found)}" if found else f"no {' or '.join(CLASS_LISTS)}"
         raise DataError(
             f"{root} holds {state}. Name the class list as data.classes (--set data.classes=FILE), or keep one there."
         )
     return found[0]
 
 
-def _patterns(root: Path, images: str, masks: str, split: Split) -> Patterns:
-    """Return the patterns that were given, or those of the layout that is there."""
-    if images or masks:
-        return patterns(images, masks)
-    own_splits = [name for name in ("train", "val", "test") if (root / name).is_dir()]
+def own_splits(root: Path) -> tuple[Split, ...]:
+    """Return the splits that a folder is laid out in; none where images/ and masks/ lie in it.
+
+    Raises:
+        DataError: it is laid out in both ways, or in neither.
+    """
+    found = tuple(name for name in get_args(Split) if (root / name).is_dir())
     flat = (root / "images").is_dir()
-    if bool(own_splits) == flat:
-        state = f"both images/ and {', '.join(own_splits)}/" if flat else "neither images/ nor train/ and val/"
+    if bool(found) == flat:
+        state = f"both images/ and {', '.join(found)}/" if flat else "neither images/ nor train/ and val/"
         raise DataError(
             f"{root} holds {state}{_there(root)}. Lay it out as images/ and masks/, or as train/images, train/masks, "
             "val/images and val/masks; or say where they lie: --images 'images/{split}/{name}' "
             "--masks 'masks/{split}/{name}'"
         )
-    if not flat and split not in own_splits:
+    return found
+
+
+def patterns_of(root: Path, images: str, masks: str) -> Patterns:
+    """Return the patterns that were given, or those of the layout that is there.
+
+    Raises:
+        DataError: they are wrong, or the layout is none that is known.
+    """
+    if images or masks:
+        return patterns(images, masks)
+    return patterns(*_SPLIT) if own_splits(root) else patterns(*_FLAT)
+
+
+def _refuse_missing_split(root: Path, split: Split) -> None:
+    splits = own_splits(root)
+    if splits and split not in splits:
         raise DataError(
-            f"{root} holds {', '.join(own_splits)}, no {split}{_there(root)}. Add {split}/images and {split}/masks; "
+            f"{root} holds {', '.join(splits)}, no {split}{_there(root)}. Add {split}/images and {split}/masks; "
             f"or say how the splits are called: --images '{{split:{_called(root)}}}/images/{{name}}' "
             f"--masks '{{split:{_called(root)}}}/masks/{{name}}'"
         )
-    return patterns(*_FLAT) if flat else patterns(*_SPLIT)
 
 
 def _there(root: Path) -> str:
@@ -141,7 +166,7 @@ def _called(root: Path) -> str:
 
 def _pairs(root: Path, named: Patterns, split: Split) -> list[Pair]:
     found = match_pairs(root, named, split)
-    return found if named.images.has_split else _drawn_split(found, root, split)
+    return found if named.images.has_split else drawn_split(found, root, split)
 
 
 def _draw(pair: Pair) -> bytes:
@@ -149,7 +174,7 @@ def _draw(pair: Pair) -> bytes:
     return hashlib.sha256(os.fsencode(pair.key)).digest()
 
 
-def _drawn_split(pairs: list[Pair], root: Path, split: Split) -> list[Pair]:
+def drawn_split(pairs: list[Pair], root: Path, split: Split) -> list[Pair]:
     """Draw the validation images by hash: adding images moves few of the others from one split to the other."""
     if split == "test" or len(pairs) < 2:
         reason = "one image only" if split != "test" else "no splits, so no test images"

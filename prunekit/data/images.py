@@ -3,6 +3,7 @@
 Shapes: H height, W width.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +63,31 @@ def image_size(path: Path, formats: tuple[str, ...], *, as_stored: bool = False)
     """
     with _opened(path, formats, as_stored=as_stored) as image:
         return image.height, image.width
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's file says of itself before it is decoded."""
+
+    size_HW: tuple[int, int]
+    """Height and width as stored [px]."""
+    format: str
+    """Such as JPEG."""
+    mode: str
+    """Pillow's name for the kind of its pixels, such as RGB, L (grey) or P (palette)."""
+    turned: bool
+    """EXIF data says that it is to be shown rotated or mirrored."""
+
+
+def read_header(path: Path, formats: tuple[str, ...]) -> Header:
+    """Return what a file's header says, also of one that is turned by EXIF data.
+
+    Raises:
+        DataError: as `load`, as far as the header shows it.
+    """
+    with _opened(path, formats, turn=True) as image:
+        turned = _orientation(image, path) not in (0, 1)
+        return Header((image.height, image.width), image.format or "", image.mode, turned)
 
 
 def load(path: Path, formats: tuple[str, ...], *, turn: bool = False, as_stored: bool = False) -> Image.Image:

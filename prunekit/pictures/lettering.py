@@ -10,6 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from prunekit_runtime.text import printable_name
+
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
@@ -46,15 +48,13 @@ class Lettering:
 
 
 def lettering(text: str, size: int) -> Lettering:
-    """Return how to draw one line of text in letters of `size` pixels."""
-    text = unicodedata.normalize("NFC", text)  # no font has both forms of an accent at the same place
-    for place in range(len(_SYSTEM_FONTS) + 1):
-        font = _font(place, size)
-        if font is not None and all(_has(place, size, letter) for letter in set(text)):
-            return Lettering(text, font, whole=True)
-    font = _font(0, size)
-    assert font is not None, "Pillow brings its own font"
-    return Lettering("".join(c if _has(0, size, c) else _escape(c) for c in text), font, whole=False)
+    """Return how to draw one line of text in letters of `size` pixels: in the first font that lacks least of them."""
+    text = unicodedata.normalize("NFC", printable_name(text))  # accents as one letter: of two, fonts draw two
+    fonts = [(place, font) for place in range(len(_SYSTEM_FONTS) + 1) if (font := _font(place, size)) is not None]
+    lacking = [{letter for letter in set(text) if not _has(place, size, letter)} for place, _ in fonts]
+    best = min(range(len(fonts)), key=lambda number: len(lacking[number]))
+    drawn = "".join(_escape(letter) if letter in lacking[best] else letter for letter in text)
+    return Lettering(drawn, fonts[best][1], whole=not lacking[best])
 
 
 def _escape(letter: str) -> str:
@@ -79,8 +79,11 @@ def _has(place: int, size: int, letter: str) -> bool:
     return letter == " " or _drawn(place, size, letter) != _drawn(place, size, _NO_LETTER)
 
 
-def _drawn(place: int, size: int, letter: str) -> tuple[tuple[int, int], bytes]:
+def _drawn(place: int, size: int, letter: str) -> bytes:
+    from PIL import Image, ImageDraw
+
     font = _font(place, size)
     assert font is not None, "asked for fonts that are there"
-    mask = font.getmask(letter)
-    return mask.size, bytes(mask)
+    picture = Image.new("L", (2 * size, 2 * size))
+    ImageDraw.Draw(picture).text((size // 2, 0), letter, fill=255, font=font)
+    return picture.tobytes()

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 COMMANDS = ["train", "prune", "export", "profile", "eval", "predict", "recipe", "demo"]
+DATA = [["data", "check", "--help"], ["data", "init", "--help"]]
 # Not pydantic: recent releases of typer import it to show a command's help.
 HEAVY = ["torch", "torchvision", "onnx", "onnxruntime", "numpy", "PIL"]
 
@@ -14,7 +15,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), *DATA])
 def test_help_imports_nothing_heavy(arguments):
     code = f"""
 import sys

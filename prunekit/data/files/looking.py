@@ -27,6 +27,8 @@ class Found:
     """The same of files that are not read, because of their suffix."""
     others: list[str] = field(default_factory=list[str])
     """Paths below the folder that do not fit, some of them."""
+    twins: list[Path] = field(default_factory=list[Path])
+    """Files whose name another has already."""
 
     @property
     def shown(self) -> str:
@@ -35,11 +37,11 @@ class Found:
         return str(self.folder) if self.place.text == plain else f"{self.folder} (as {shown(self.place.text)})"
 
 
-def look(root: Path, place: Place, other: Place | None = None) -> Found:
+def look(root: Path, place: Place, other: Place | None = None, *, keep_twins: bool = False) -> Found:
     """Find the files of a pattern; hidden ones, and those that `other` describes more closely, are left out.
 
     Raises:
-        DataError: the folder is missing, or two files share a name.
+        DataError: the folder is missing, or two files share a name and twins are not to be kept.
     """
     found = Found(_folder(root, place), place)
     for path, below in _walk(found.folder, "/".join(place.folder)):
@@ -52,7 +54,13 @@ def look(root: Path, place: Place, other: Place | None = None) -> Found:
             continue
         name, read = fits
         if read and name in found.files:
+            if keep_twins:
+                found.twins.append(path)
+                continue
             raise DataError(_twins(path, found.files[name]))
+        if not read and name in found.unread:
+            found.others.append(os.path.relpath(path, found.folder))
+            continue
         (found.files if read else found.unread)[name] = path
     return found
 

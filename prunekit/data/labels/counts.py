@@ -4,7 +4,7 @@ Masks whose background is 0 and whose object is 255, a class list in another ord
 all of them train without an error, and all of them show in these counts. Shapes: H height, W width.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -131,13 +131,20 @@ def check_labels(dataset: SegmentationDataset, split: Split, config: DataConfig,
     """
     if config.name == "shapes":
         return
-    counts = count_labels(dataset)
+    for fault in label_faults(count_labels(dataset), dataset.classes, split, config, training=training):
+        raise DataError(fault)
+
+
+def label_faults(
+    counts: LabelCounts, classes: ClassMap, split: Split, config: DataConfig, *, training: bool = False
+) -> Iterator[str]:
+    """Yield a sentence for each thing for which `check_labels` refuses a split with these counts."""
     if not config.allow_absent_classes:
-        for found in (_only_ignored(counts, dataset.classes), _absent(counts, dataset.classes) if training else None):
+        for found in (_only_ignored(counts, classes), _absent(counts, classes) if training else None):
             if found is not None:
-                raise DataError(f"The {_SPLIT_NAMES[split]} split ({_extent(counts)}): {found}")
+                yield f"The {_SPLIT_NAMES[split]} split ({_extent(counts)}): {found}"
     if counts.ignored_share > _MOSTLY and not config.allow_mostly_ignored:
-        raise DataError(
+        yield (
             f"The {_SPLIT_NAMES[split]} split ({_extent(counts)}): {counts.ignored_share:.1%} of all pixels are marked "
             "as not to count. Correct ignore_index and ignore_colour in the class list or the masks. To go on with "
             "them as they are: --set data.allow_mostly_ignored=true"

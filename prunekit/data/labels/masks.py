@@ -3,8 +3,11 @@
 Shapes: H height, W width.
 """
 
+import functools
+import itertools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,7 @@ from PIL import Image
 from prunekit.data.class_list import ClassList
 from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.data.images import MASK_FORMATS, is_opaque, label_array, load, rgb_array
+from prunekit.data.labels.colours import Colour
 from prunekit.data.labels.numbers import listed_numbers
 from prunekit.errors import DataError
 
@@ -20,6 +24,10 @@ _NUMBERS: Final = 1 << 16  # of a mask of 16 bits a pixel
 _UNKNOWN: Final = -1
 _ROWS: Final = 64  # of a colour mask at a time, whose places take eight bytes a pixel
 _Labels = npt.NDArray[np.uint8]
+Value = int | Colour
+"""What a mask says of a pixel: a number, or a colour."""
+MAX_VALUES: Final = 1024
+"""Different values of a mask that are told apart; classes are 255 at most."""
 
 
 def read_mask(path: Path, class_list: ClassList) -> _Labels:
@@ -37,6 +45,62 @@ def read_mask(path: Path, class_list: ClassList) -> _Labels:
             )
         return _from_colours(mask, path, class_list)
     return _from_numbers(label_array(mask, path), path, class_list)
+
+
+def unknown_values(path: Path, class_list: ClassList) -> dict[Value, int]:
+    """Return the numbers or colours of a mask that are no class, with their pixels; of `MAX_VALUES` frequent ones.
+
+    Raises:
+        DataError: the mask cannot be read for another reason.
+    """
+    mask = load(path, MASK_FORMATS)
+    coloured = _kind(mask, path, class_list) == "colour"
+    values = shown_colours(mask, path) if coloured else stored_numbers(mask, path)
+    known = functools.partial(_is_colour if coloured else _is_number, path=path, class_list=class_list)
+    return {value: pixels for value, pixels in itertools.islice(values.items(), MAX_VALUES) if not known(value)}
+
+
+def stored_numbers(mask: Image.Image, path: Path) -> dict[Value, int]:
+    """Return the numbers that an index mask holds with their pixels, the most frequent first.
+
+    Raises:
+        DataError: the file holds colours.
+    """
+    return _by_frequency(*np.unique(label_array(mask, path), return_counts=True))
+
+
+def shown_colours(mask: Image.Image, path: Path) -> dict[Value, int]:
+    """Return the colours that a mask shows with their pixels, the most frequent first.
+
+    Raises:
+        DataError: the mask is transparent in places.
+    """
+    if not is_opaque(mask, path):
+        raise DataError(f"Mask {path} is transparent in places. Save it as RGB without transparency.")
+    packed = _by_frequency(*np.unique(_packed(rgb_array(mask)), return_counts=True))
+    return {(int(v) >> 16, int(v) >> 8 & 255, int(v) & 255): n for v, n in packed.items() if isinstance(v, int)}
+
+
+def _by_frequency(values_N: npt.NDArray[Any], pixels_N: npt.NDArray[np.int64]) -> dict[Value, int]:
+    order_N = np.argsort(-pixels_N, kind="stable")
+    return dict(zip(values_N[order_N].tolist(), pixels_N[order_N].tolist(), strict=True))
+
+
+def _is_number(value: Value, path: Path, class_list: ClassList) -> bool:
+    return _is_read(lambda: _from_numbers(np.array([[value]], dtype=np.int64), path, class_list))
+
+
+def _is_colour(value: Value, path: Path, class_list: ClassList) -> bool:
+    return _is_read(lambda: _from_colours(Image.new("RGB", (1, 1), value), path, class_list))
+
+
+def _is_read(read: Callable[[], object]) -> bool:
+    """Tell whether a mask of one value can be read: so its reader alone says what is a class."""
+    try:
+        read()
+    except DataError:
+        return False
+    return True
 
 
 def _kind(mask: Image.Image, path: Path, class_list: ClassList) -> Literal["index", "colour"]:

@@ -1,4 +1,4 @@
-"""Names in pictures never become boxes."""
+"""Names in pictures never become boxes, nor more than one line."""
 
 import unicodedata
 
@@ -42,4 +42,8 @@ def test_both_unicode_forms_read_the_same():
 def test_a_name_is_drawn_whole_or_in_letters_that_pillow_has():
     for name in ("Straße", "дорога", "道路", "طريق", "सड़क"):
         drawn = lettering(name, 18)
-        assert drawn.whole or drawn.text.isascii()
+        assert (drawn.text == name) if drawn.whole else ("\\u" in drawn.text)
+
+
+def test_a_name_is_one_line_without_control_characters():
+    assert lettering("a\nb\x1b\udce9", 18).text == r"a\x0ab\x1b\xe9"
