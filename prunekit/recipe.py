@@ -146,15 +146,13 @@ class DataConfig(Section):
     ignore_index: IgnoredNumbers = Field(
         default=(),
         max_length=MAX_MASK_VALUES,
-        description="number in index masks that does not count, or several (0,255); empty: as the class list says, or "
-        "255 (folder)",
+        description="numbers in masks that do not count, such as 0,255; empty: as the class list says (folder)",
     )
     white_level: int = Field(
         default=0,
         ge=0,
         le=65535,
-        description="number that is white in 16-bit images, such as 4095; 0: 65535, and what would be nearly black is "
-        "refused (folder)",
+        description="number that is white in 16-bit images, such as 4095; 0: 65535, nearly black ones refused (folder)",
     )
     allow_absent_classes: bool = Field(
         default=False, description="train though a class has no training pixel, or 255 is all that masks hold beside 0"

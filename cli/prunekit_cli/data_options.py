@@ -43,8 +43,8 @@ ImagesOption = Annotated[
     typer.Option(
         "--images",
         metavar="PATTERN",
-        help="Where images lie below --root, such as 'images/{split}/{name}.jpg'; with --masks.",
-        show_default="{split}/images/{name}, or images/{name}",
+        help="Where images lie below --root, with {split} and {name}, see docs/data.md. Goes with --masks.",
+        show_default="train/images, val/images, or images",
     ),
 ]
 MasksOption = Annotated[
@@ -52,8 +52,8 @@ MasksOption = Annotated[
     typer.Option(
         "--masks",
         metavar="PATTERN",
-        help="Where their masks lie, such as 'ann/{split}/{name}_mask.png'.",
-        show_default="{split}/masks/{name}, or masks/{name}",
+        help="Where their masks lie, with {split} and {name}.",
+        show_default="train/masks, val/masks, or masks",
     ),
 ]
 

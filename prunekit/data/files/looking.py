@@ -30,6 +30,10 @@ class Found:
     twins: list[Path] = field(default_factory=list[Path])
     """Files whose name another has already."""
 
+    def below(self, path: Path) -> str:
+        """Return a path as seen from the folder."""
+        return os.path.relpath(path, self.folder)
+
     @property
     def shown(self) -> str:
         """The folder, and the pattern where it says more than that all files of the folder are meant."""
@@ -48,7 +52,7 @@ def look(root: Path, place: Place, other: Place | None = None, *, keep_twins: bo
         fits = place.name_of(below)
         if fits is None:
             if len(found.others) < _REMEMBERED:
-                found.others.append(os.path.relpath(path, found.folder))
+                found.others.append(found.below(path))
             continue
         if other is not None and other.written_out > place.written_out and other.name_of(below):
             continue

@@ -38,7 +38,7 @@ def refuse_single(images: Found, masks: Found, patterns: Patterns | None, *, spa
     if not spare_masks:
         _refuse("mask", masks, "image", images, advice)
     if not images.files:
-        names = [path.name for path in images.unread.values()] or images.others
+        names = list(map(images.below, images.unread.values())) or images.others
         others = f"; {listed(names)} there, of other kinds or names" if names else ""
         raise DataError(
             f"{images.shown} holds no {images.place.reads} files{others}. Put the images there, masks in {masks.shown}."
@@ -50,12 +50,12 @@ def _refuse(what: str, found: Found, partner: str, other: Found, advice: str) ->
     if not single:
         return
     unread = [other.unread[key] for key in single if key in other.unread]
-    spare = {key: path.name for key, path in other.files.items() if key not in found.files}
+    spare = {key: other.below(path) for key, path in other.files.items() if key not in found.files}
     suffixes = other.place.reads
     nearest = _nearest(single, spare)
     outside = [name for key in single[:LISTED] if (name := near(os.path.basename(key), other.others))]
     if unread:
-        hint = f"{listed(path.name for path in unread)} there: {partner}s are read from {suffixes} files alone"
+        hint = f"{listed(map(other.below, unread))} there: {partner}s are read from {suffixes} files alone"
         remedy = f"Convert the {partner}s" if partner == "image" else "Save the masks as PNG, which loses no label"
     elif nearest:
         hint = f"{listed(nearest)} there without {_article(what)}"
@@ -67,7 +67,7 @@ def _refuse(what: str, found: Found, partner: str, other: Found, advice: str) ->
         hint, remedy = f"{partner}s are {suffixes} files", f"Add the {partner}s or remove the {what}s"
     raise DataError(
         f"{len(single)} {what}(s) in {found.shown} have no {partner} of the same name in {other.shown}: "
-        f"{listed(found.files[key].name for key in single)} ({hint}). {remedy}{advice}."
+        f"{listed(found.below(found.files[key]) for key in single)} ({hint}). {remedy}{advice}."
     )
 
 

@@ -215,3 +215,12 @@ def test_the_recipe_takes_both_patterns_or_none():
         DataConfig(name="folder", images="a/{name}")
     with pytest.raises(ValueError, match="belongs to the folder"):
         DataConfig(name="shapes", images="a/{name}", masks="b/{name}")
+
+
+def test_files_in_folders_are_named_with_them(tmp_path):
+    touch(tmp_path, "images/city/a.jpg", "masks/town/a.png", "masks/city/b.tif", "images/city/b.jpg")
+    with pytest.raises(DataError, match=r"city/a\.jpg, city/b\.jpg \(city/b\.tif there: masks are read from \.png"):
+        find_pairs(tmp_path / "images", tmp_path / "masks")
+    (tmp_path / "masks/city/b.tif").rename(tmp_path / "masks/city/b.png")
+    with pytest.raises(DataError, match=r"city/a\.jpg \(town/a\.png there without an image\)"):
+        find_pairs(tmp_path / "images", tmp_path / "masks")
