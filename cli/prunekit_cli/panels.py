@@ -24,7 +24,7 @@ def in_panels(panels: Panels) -> type[TyperCommand]:
 
     class Panelled(TyperCommand):
         def get_params(self, ctx: Any) -> list[Any]:
-            params = super().get_params(ctx)
+            params: list[Any] = super().get_params(ctx)
             for param in params:
                 if getattr(param, "is_flag", False):
                     param.metavar = ""  # "--json <bool>" reads as if a value followed

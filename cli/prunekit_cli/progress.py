@@ -1,5 +1,6 @@
 """Progress on stderr: in a terminal a live bar, or a spinner with the time; elsewhere a plain line now and then."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -79,8 +80,9 @@ class Progress:
         elif done > self._done:
             self._time_left.step(done - self._done)
             self._done = done
-        left = formats.duration(self._time_left.left_s(total - done) if left_s is None else left_s)
-        self._show(done, total, detail, f"{'> ' if least else ''}{left} left")
+        left_s = self._time_left.left_s(total - done) if left_s is None else left_s
+        left = f"{'> ' if least else ''}{formats.duration(left_s)} left" if math.isfinite(left_s) else ""
+        self._show(done, total, detail, left)
 
     def _show(self, done: int, total: int, detail: str, left: str) -> None:
         if self._live is None:

@@ -20,6 +20,7 @@ import pytest
         (["train", "--model", "smp:Nonsense"], "Nonsense"),
         (["train", "--data", "camvid", "--root", "nowhere"], "nowhere"),
         (["train", "--out", "/proc/nowhere"], "No such file"),
+        (["import", "--model", "smp:Unet", "--weights", "no.pt", "--size", "64x64", "--data", "shapes"], "no.pt"),
         (["prune"], "prunekit train"),
         (["export"], "prunekit train"),
     ],
@@ -29,6 +30,7 @@ def test_a_wrong_request_leaves_no_run_behind(invoke, tmp_path, arguments, messa
     assert result.exit_code == 1
     assert message in result.stderr
     assert result.stderr.count("Error:") == 1
+    assert "changed by" not in result.stderr  # settings are shown when they are known to fit
     assert not list(tmp_path.glob("runs/*"))
 
 

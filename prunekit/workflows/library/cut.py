@@ -25,7 +25,15 @@ from prunekit.workflows.library.loading import LoadedSegmenter
 from prunekit.workflows.library.report import ModuleReport
 from prunekit.workflows.library.subject import Loss, Subject, check_plain
 from prunekit.workflows.pruning.analysing import measured_ms
-from prunekit.workflows.pruning.cutting import PROVING, check_cuts, compensated, cut_proved_, layer_rows, whole_groups
+from prunekit.workflows.pruning.cutting import (
+    MEASURING,
+    PROVING,
+    check_cuts,
+    compensated,
+    cut_proved_,
+    layer_rows,
+    whole_groups,
+)
 from prunekit.workflows.pruning.job import LatencyMeter
 from prunekit.workflows.pruning.judging import statistics_of
 from prunekit.workflows.pruning.selecting import Rules, Selection, chooser, meeting_latency
@@ -85,7 +93,7 @@ def cut(model: ModuleT, batches: Iterable[Any], request: Request) -> Outcome[Mod
     request.tell(PROVING, 0, 0)
     plan, error = cut_proved_(evidence, found.keep, example)
     inputs = ((batch.images_B3HW, *batch.further) for batch in data.on(subject.device))
-    reestimate_norms_(subject.network, counted(inputs, "Measuring batch norms anew", len(data.inputs)), whole)
+    reestimate_norms_(subject.network, counted(inputs, MEASURING, len(data.inputs)), whole)
     _keep_card(whole.eval(), plan, judge, request.target)
     return Outcome(whole, _report(coupling, found, plan, error, changed, judge, data, request))
 

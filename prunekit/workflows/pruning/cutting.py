@@ -88,6 +88,7 @@ def check_cuts(found: Selection, coupling: Coupling, target: Target, align: int)
         )
 
 
+MEASURING: Final = "Measuring batch norms anew"
 PROVING: Final = "Proving that the cut network equals the masked one"
 
 
@@ -167,7 +168,8 @@ def compensated(
 def settled_miou(loaded: LoadedModel, job: Job, which: str) -> float | None:
     """Re-estimate the batch norms of a network, in place, if that is asked for, and evaluate it."""
     if job.config.bn_batches:
-        batches = labelled_batches(loaded, job, job.config.bn_batches, "Measuring batch norms anew")
+        job.tell(MEASURING)
+        batches = labelled_batches(loaded, job, job.config.bn_batches, MEASURING)
         reestimate_norms_(loaded.segmenter.network, (batch.images_B3HW for batch in batches), loaded.segmenter)
     job.tell(f"Evaluating the network {which}")
     return job.miou(loaded.segmenter, loaded)

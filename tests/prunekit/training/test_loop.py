@@ -35,13 +35,16 @@ class StopAt(Silent):
 
 class Record(Silent):
     def __init__(self) -> None:
-        self.starts, self.steps, self.epochs = [], [], []
+        self.starts, self.steps, self.epochs, self.evaluations = [], [], [], []
 
     def on_start(self, event):
         self.starts.append(event)
 
     def on_step(self, event):
         self.steps.append(event)
+
+    def on_evaluation(self, event):
+        self.evaluations.append(event)
 
     def on_epoch(self, event):
         self.epochs.append(event)
@@ -54,6 +57,23 @@ def _new(tmp_path, name: str) -> RunDirectory:
 
 def _same(one: RunDirectory, two: RunDirectory) -> bool:
     return one.weights_path.read_bytes() == two.weights_path.read_bytes()
+
+
+def test_settings_are_known_to_fit_before_the_first_step_and_labels_are_counted_aloud(tiny, run):
+    heard = []
+
+    class Watch(Silent):
+        def on_start(self, event):
+            heard.append(f"start in {event.precision}")
+
+    train(
+        tiny(),
+        run,
+        Watch(),
+        on_ready=lambda: heard.append("ready"),
+        on_progress=lambda step, done, total: heard.append(step) if done == total else None,
+    )
+    assert heard == ["ready", "Counting labels", "Counting labels", "start in fp32"]
 
 
 def test_a_run_leaves_recipe_metrics_state_and_model(tiny, run):
@@ -69,6 +89,9 @@ def test_a_run_leaves_recipe_metrics_state_and_model(tiny, run):
     assert (len(watch.starts), len(watch.steps), len(watch.epochs)) == (1, 9, 3)
     assert (watch.steps[0].epoch, watch.steps[0].step, watch.steps[-1].epoch, watch.steps[-1].step) == (1, 1, 3, 3)
     assert watch.steps[-1].eta_s < watch.steps[4].eta_s
+    assert [step.eta_is_least for step in watch.steps] == [step.epoch <= 2 for step in watch.steps]  # none timed yet
+    assert [event.epoch for event in watch.evaluations if event.done == event.images] == [2, 3]
+    assert watch.evaluations[-1].eta_s == pytest.approx(0.0, abs=1e-6)
     assert report.miou == rows[-1]["miou"] == watch.epochs[-1].miou
     assert report.pruned_fraction == 0
     assert {path.name for path in run.path.iterdir() if path.name != ".lock"} == {
