@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from prunekit_cli import output
@@ -14,7 +16,8 @@ WAYS = {
     "error": lambda: output.fail(EVIL),
     "settings": lambda: output.settings(EVIL, [Setting(EVIL, EVIL, EVIL)]),
     "stage": lambda: Progress().stage(EVIL),
-    "progress": lambda: Progress().advance(EVIL, 1, 1, detail=EVIL),
+    "progress": lambda: Progress(clock=itertools.count(0, 100).__next__).advance(EVIL, 1, 1, detail=EVIL),
+    "settings above a bar": lambda: Progress().settings(EVIL, [Setting(EVIL, EVIL, EVIL)]),
     "line": lambda: Progress().line(EVIL),
 }
 
