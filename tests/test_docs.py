@@ -65,3 +65,28 @@ def test_the_page_of_public_data_sets_names_each_with_its_tree() -> None:
         assert layout.address.split(" and ")[-1] in row
         assert all(f"{place}/" in page for place in layout.inside)
         assert all(line.split()[0].rstrip(",") in page for line in layout.tree[:-1])
+
+
+NAMES = {
+    "PFB": "partial forward blocking",
+    "CCS": "class center similarity",
+    "SIRFP": "spatial-aware information redundancy filter pruning",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("short", NAMES)
+def test_abbreviations_are_spelt_out_where_they_are_first_met(page: str, short: str) -> None:
+    text = " ".join((ROOT / page).read_text().split())
+    first = text.index(short)
+    assert NAMES[short] in text[first : first + len(short) + len(NAMES[short]) + 10].lower()
+
+
+def test_the_help_of_train_spells_them_out() -> None:
+    from typer.main import get_command
+
+    from prunekit_cli.main import app
+
+    options = {option.name: option.help for option in get_command(app).commands["train"].params}
+    assert NAMES["PFB"] in options["select"]
+    assert NAMES["CCS"] in options["head"]
