@@ -3,7 +3,7 @@
 import errno
 import os
 
-_SPACE = "Free some space, or write to another disk, and repeat: what was written before is whole."
+_SPACE = "Free some space, or write to another disk, and repeat: what was written before is intact."
 _ACCESS = "Name another place, or ask for access to it."
 _REMEDIES = {
     errno.ENOSPC: _SPACE,

@@ -1,7 +1,7 @@
 """How an error writes an option: the flag on the command line, the argument in Python."""
 
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _IN_PYTHON: "contextvars.ContextVar[bool]" = contextvars.ContextVar("in_python", default=False)
@@ -13,7 +13,7 @@ def spelled(flag: str, argument: str) -> str:
 
 
 @contextmanager
-def in_python() -> Iterator[None]:
+def in_python() -> Generator[None, None, None]:
     """Let errors name the arguments of Python; decorates the functions that `import prunekit` offers."""
     token = _IN_PYTHON.set(True)
     try:

@@ -136,7 +136,7 @@ class TrtRunner(ClosingRunner):
         image, logits = self._buffer(name, _size_bytes(shape)), self._buffer(self.outputs[0], _size_bytes(outcome))
         for tensor, buffer in ((name, image), (self.outputs[0], logits)):
             if not self._context.set_tensor_address(tensor, buffer.device):
-                raise RunnerError(f"{self.name} does not take memory for {tensor}: {self._complaint()}.")
+                raise RunnerError(f"{self.name} cannot allocate memory for {tensor}: {self._complaint()}.")
         return image, logits
 
     def _buffer(self, name: str, size_bytes: int) -> "_Buffer":

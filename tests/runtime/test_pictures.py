@@ -114,7 +114,7 @@ def test_netpbm(tmp_path):
 
 
 BAD = {
-    "deep": (lambda: saved(Image.fromarray(np.full((2, 2), 300, dtype=np.uint16))), "16 bits a colour channel"),
+    "deep": (lambda: saved(Image.fromarray(np.full((2, 2), 300, dtype=np.uint16))), "16 bits per channel"),
     "transparent": (lambda: saved(Image.new("RGBA", (3, 2), (9, 9, 9, 254))), "transparent"),
     "palette": (lambda: saved(Image.new("P", (3, 2), 0), transparency=0), "transparent"),
     "key": (lambda: saved(Image.new("RGB", (3, 2), (1, 2, 3)), transparency=(1, 2, 3)), "transparent"),

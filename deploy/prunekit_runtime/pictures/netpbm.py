@@ -25,7 +25,7 @@ def read_netpbm(content: bytes) -> ByteArray:
     if width * height > MAX_PIXELS:
         raise ValueError(f"has {width}x{height} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     if most > 255:
-        raise ValueError("has 16 bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
+        raise ValueError("has 16 bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
     channels = 3 if kind == 6 else 1
     count = width * height * channels
     pixels = content[match.end() : match.end() + count]

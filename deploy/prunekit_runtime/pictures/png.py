@@ -47,7 +47,7 @@ def read_png(content: bytes) -> ByteArray:
     chunks = _chunks(content)
     header = _header(chunks.get(b"IHDR", b""))
     if b"acTL" in chunks:
-        raise ValueError("holds several pictures (an animation). Save the one that is meant alone.")
+        raise ValueError("holds several pictures (an animation). Save one of them by itself.")
     samples_HWC = _samples(header, _rows(header, chunks.get(b"IDAT", b"")))
     image_HW3 = _colours(header, samples_HWC, chunks)
     return upright(image_HW3, orientation_of(chunks[b"eXIf"])) if b"eXIf" in chunks else image_HW3
@@ -99,7 +99,7 @@ def _header(data: bytes, *, deep: bool = False) -> _Header:
     if colour_type not in _CHANNELS or bits not in allowed or not width or not height:
         raise ValueError(f"{_DAMAGED}: its header is none of a PNG. Replace the file.")
     if bits == 16 and not deep:
-        raise ValueError("has 16 bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
+        raise ValueError("has 16 bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
     if width * height > MAX_PIXELS:
         raise ValueError(f"has {width}x{height} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     if interlaced:
