@@ -116,7 +116,7 @@ def choose_package(package: Package | Literal["auto"]) -> tuple[Package, str]:
         reason = "TensorRT is not installed" if "tensorrt" not in installed else "there is no GPU"
         return "tensorrt_rtx", f"auto: {reason}, TensorRT-RTX builds ahead of time"
     raise EngineError(
-        "TensorRT is installed, but there is no GPU, and it times its kernels on one. "
+        "TensorRT is installed, but there is no GPU, which it needs to time its kernels. "
         'Build on the device, or ahead of time for RTX cards: pip install "prunekit[rtx]"'
     )
 
@@ -207,7 +207,7 @@ class _Builder:
         unknown = [target for target in targets if target not in known or not target.startswith("SM")]
         if unknown:
             choices = ", ".join(name for name in known if name.startswith("SM"))
-            raise EngineError(f"{', '.join(unknown)} is no target of TensorRT-RTX. Choose from {choices}.")
+            raise EngineError(f"{', '.join(unknown)} is not a target of TensorRT-RTX. Choose from {choices}.")
         config.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):
             if not config.set_compute_capability(known[target], index):

@@ -101,7 +101,7 @@ def _check_names(path: Path, names: tuple[str, ...]) -> None:
     if known != list(names) and isinstance(known, list) and len(known) == len(names):
         place = next(place for place, name in enumerate(names) if known[place] != name)
         raise ExportError(
-            f"Class {place} is {str(known[place])[:80]!r} to the model and {names[place]!r} to the data set. Evaluate "
+            f"Class {place} is {str(known[place])[:80]!r} in the model and {names[place]!r} in the data set. Evaluate "
             "with the model's class list, in its order: --set data.classes=FILE"
         )
 
@@ -134,7 +134,7 @@ def evaluate_runner(
         check_finite(logits_1Khw, runner.name)
         if logits_1Khw.shape[1] != len(dataset.classes):
             raise ExportError(
-                f"The model knows {logits_1Khw.shape[1]} classes, the data set {len(dataset.classes)}. "
+                f"The model has {logits_1Khw.shape[1]} classes, the data set {len(dataset.classes)}. "
                 "Name the data set it was trained on: --data, --root."
             )
         labels_HW = contract.restore_labels(logits_1Khw, *sample.labels_HW.shape)

@@ -83,7 +83,7 @@ def export(
             )
         return _of_run(Path(source), out_dir, config, root, trust_code, tell)
     if out_dir is None:
-        raise ExportError("A network lies in no folder, so name one to write to: prunekit.export(network, out_dir).")
+        raise ExportError("A network has no folder of its own. Name one: prunekit.export(network, out_dir).")
     return _of_network(source, Path(out_dir), config, preprocessing, class_names, images, tell)
 
 
@@ -177,7 +177,7 @@ def _segmenter(network: nn.Module, contract: Preprocessing, height: int, width: 
     found = Subject(copied).num_classes((torch.zeros(1, 3, height, width),))
     if found is None or found < 2:
         got = "no logits (B, classes, H, W)" if found is None else "one channel"
-        raise ExportError(f"The network returns {got}; a file of prunekit holds logits of at least 2 classes.")
+        raise ExportError(f"The network returns {got}; prunekit exports networks with logits of at least 2 classes.")
     return Segmenter(copied, found, contract.pad_multiple).eval()
 
 
@@ -194,6 +194,6 @@ def _classes(network: nn.Module, count: int, names: Sequence[str] | None) -> Cla
     if names is None and isinstance(network, LoadedSegmenter):
         return network.classes
     if names is not None and len(names) != count:
-        raise ExportError(f"The network has {count} classes, and {len(names)} names were given. Give one a class.")
+        raise ExportError(f"The network has {count} classes, and {len(names)} names were given. Give one per class.")
     colours = network.classes.palette if isinstance(network, LoadedSegmenter) else made_up_palette(count)
     return ClassMap(tuple(names or (f"class {index}" for index in range(count))), colours)

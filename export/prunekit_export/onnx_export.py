@@ -207,7 +207,7 @@ def _to_onnx(program: torch.export.ExportedProgram) -> onnx.ModelProto:
             verbose=False,
         )
     except Exception as error:  # passes of the exporter raise errors of their own, with no base class in common
-        raise ExportError(f"The network traces, but has no ONNX form: {_summary(error)}") from error
+        raise ExportError(f"The network can be traced, but not written as ONNX: {_summary(error)}") from error
     if converted is None:
         raise ExportError("torch.onnx.export returned no model.")
     return converted.model_proto

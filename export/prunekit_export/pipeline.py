@@ -250,7 +250,7 @@ def _write_engine(job: _Job, source: _Written) -> EngineReport:
     except EngineError as error:
         job.stage.publish()
         raise EngineError(
-            f"{error} Without an engine the export is whole and was checked: {job.stage.out_dir / name}"
+            f"{error} The export without the engine is complete and checked: {job.stage.out_dir / name}"
         ) from error
 
 

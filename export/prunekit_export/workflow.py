@@ -197,7 +197,7 @@ def _pictures(source: RunDirectory, root: str | None, trust_code: bool, tell: Ca
     except PrunekitError as error:
         if root is not None:
             raise
-        tell(f"comparing on drawn images alone, as the run's validation images cannot be read: {error}")
+        tell(f"comparing on random images only, as the run's validation images cannot be read: {error}")
         return []
 
 

@@ -101,7 +101,7 @@ def test_weights_in_another_file_are_refused(static_file: ExportReport, tmp_path
 @needs_rtx
 def test_unknown_target_names_the_choices(static_file: ExportReport, tmp_path: Path) -> None:
     for target in ("SM87", "CURRENT"):
-        with pytest.raises(EngineError, match=f"{target} is no target of TensorRT-RTX.*SM86"):
+        with pytest.raises(EngineError, match=f"{target} is not a target of TensorRT-RTX.*SM86"):
             build_engine(
                 static_file.path, tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx", targets=(target,)
             )

@@ -63,7 +63,7 @@ def test_what_is_missing_is_asked_for(network: nn.Module, tmp_path: Path) -> Non
     out = tmp_path / "out"
     with pytest.raises(ExportError, match=r"preprocessing=prunekit\.Preprocessing"):
         prunekit.export(network, out)
-    with pytest.raises(ExportError, match="name one to write to"):
+    with pytest.raises(ExportError, match="no folder of its own"):
         prunekit.export(network, preprocessing=CONTRACT)
     with pytest.raises(ExportError, match="4 classes, and 1 names"):
         prunekit.export(network, out, preprocessing=CONTRACT, class_names=["road"])

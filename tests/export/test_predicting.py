@@ -338,7 +338,7 @@ def test_a_shorter_video_leaves_no_frame_of_the_longer_one(run, opencv, tmp_path
         ("film9 1 2", 2, "ends after 2 of 9 frames"),
         ("film3 1 -1 3", 2, "frame 2: The frame is damaged"),
         ("film0", 0, "ends after 0"),
-        ("noise", 0, "no video that OpenCV reads"),
+        ("noise", 0, "not a video that OpenCV can read"),
     ],
 )
 def test_a_bad_video_is_counted_and_the_others_done(run, opencv, photos, tmp_path, text, written, words):

@@ -147,7 +147,7 @@ IMAGES, LABELS = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
         ([IMAGES], {}, "expected images"),
         ([{"image": IMAGES}], {}, "loader of dicts"),
         ([(IMAGES, LABELS[:0])], {}, "expected images"),
-        ([(IMAGES, LABELS.float())], {}, "whole ones"),
+        ([(IMAGES, LABELS.float())], {}, "labels integers"),
         ([(IMAGES, LABELS + 7)], {}, "label is 7"),
         ([(IMAGES, LABELS + 255)], {}, "Every pixel has the label 255"),
         ([(IMAGES, LABELS)], {"ignore_index": 0}, "Every pixel has the label 0"),

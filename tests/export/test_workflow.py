@@ -29,7 +29,7 @@ def test_run_whose_data_moved_exports_and_says_so(tmp_path: Path) -> None:
     settings = {"data.name": "folder", "data.root": str(tmp_path / "moved")}
     assert _pictures(run(tmp_path, settings), None, said.append) == []
     assert len(said) == 1
-    assert "drawn images alone" in said[0]
+    assert "random images only" in said[0]
 
 
 def test_validation_images_that_root_names_must_be_there(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Video:
         self._capture: Any = opencv.VideoCapture(str(path))
         if not self._capture.isOpened():
             self.close()
-            raise ExportError(f"{path} is no video that OpenCV reads. Convert it to MP4 with H.264.")
+            raise ExportError(f"{path} is not a video that OpenCV can read. Convert it to MP4 with H.264.")
         self.frames = max(0, int(self._capture.get(opencv.CAP_PROP_FRAME_COUNT)))
         """As the header counts them; 0 where it does not."""
         fps = float(self._capture.get(opencv.CAP_PROP_FPS))
@@ -81,7 +81,7 @@ class Video:
     def _read(self) -> ByteArray:
         read, frame_HW3 = self._capture.retrieve()
         if not read:
-            raise ExportError("The frame is damaged. Repair the video, or convert it anew.")
+            raise ExportError("The frame is damaged. Repair the video, or convert it again.")
         return np.ascontiguousarray(frame_HW3[..., ::-1])  # OpenCV gives BGR
 
 
