@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("prunekit demo", "prunekit demo --seed 1 --out my-demo")
 
-Seed = Annotated[int, typer.Option(help="Seed of scenes, weights, order and augmentation.")]
+Seed = Annotated[int, typer.Option(help="Random seed of scenes, initial weights, image order and augmentation.")]
 
 
 def command(
@@ -27,7 +27,7 @@ def command(
     threads: options.ThreadsOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Train, prune, export and measure a small network on generated street scenes; no data needed."""
+    """Train, prune, export and measure a small network on generated street scenes. No data set is needed."""
     wait_patiently()
     from prunekit_export.demo import DemoConfig
 

@@ -44,7 +44,7 @@ Ignore = Annotated[
         show_default="as in the model's run",
     ),
 ]
-Split = Annotated[str, typer.Option(metavar="train|val|test", help="Part of the data set.")]
+Split = Annotated[str, typer.Option(metavar="train|val|test", help="Split of the data set.")]
 
 
 def command(
@@ -62,7 +62,7 @@ def command(
     trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Evaluate a model at the labels' own size, with the preprocessing that was saved with it."""
+    """Compute the mIoU of a model on a data set: at the size of the masks, with the preprocessing saved with it."""
     part = options.one_of("--split", split, ("train", "val", "test"))
     named = {"data.name": data, "data.root": root, **data_options.mask_settings(classes, ignore_index, images, masks)}
     overrides = options.parse_settings(settings) | options.given(named)

@@ -30,23 +30,34 @@ PANELS = {
 }
 PARITY_COLUMNS = ("file", "computes in", "run by", "images", "shape", "error", "same labels")
 
-Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Arithmetic written into the file.")]
+Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Number format written into the ONNX file.")]
 Fold = Annotated[
     str,
     typer.Option(
         metavar="exact|static|none",
-        help="Batch norms and CCS head into convolutions: the same numbers, mean-scene centres, or nothing.",
+        help="How batch norms and a CCS (class center similarity) head are folded into convolutions: exact keeps the "
+        "outputs, static also fixes the class centers at those of the average scene, none folds nothing.",
     ),
 ]
-Trt = Annotated[bool, typer.Option("--trt", help="Build an engine; without a GPU ahead of time, by TensorRT-RTX.")]
-Batch = Annotated[int, typer.Option("--batch", help="Images at once.")]
-Dynamic = Annotated[bool, typer.Option("--dynamic/--static", help="Leave batch, height and width open, or fix them.")]
-Images = Annotated[int, typer.Option("--images", help="Training images for --precision fp16 and --fold static.")]
+Trt = Annotated[
+    bool,
+    typer.Option(
+        "--trt", help="Also build a TensorRT engine; on a machine without a GPU, ahead of time with TensorRT-RTX."
+    ),
+]
+Batch = Annotated[int, typer.Option("--batch", help="Batch size of the file.")]
+Dynamic = Annotated[
+    bool, typer.Option("--dynamic/--static", help="Let the file take any batch size, height and width, or fix them.")
+]
+Images = Annotated[
+    int,
+    typer.Option(
+        "--images", help="Number of training images used for calibration, by --precision fp16 and --fold static."
+    ),
+]
 Out = Annotated[
     Path | None,
-    typer.Option(
-        "--out", metavar="DIR", help="Folder to write, new or empty.", show_default="RUN/export, export-2, ..."
-    ),
+    typer.Option("--out", metavar="DIR", help="Output folder, new or empty.", show_default="RUN/export, export-2, ..."),
 ]
 
 
@@ -65,7 +76,10 @@ def command(
     out: Out = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Fold a run's network, write it as ONNX with its preprocessing, check it against torch, and build an engine."""
+    """Export a run to ONNX and, with --trt, to a TensorRT engine.
+
+    Batch norms are folded, the preprocessing is written beside the file, and its outputs are compared with torch.
+    """
     from prunekit_export.staging import free_folder
     from prunekit_export.workflow import ExportConfig
 

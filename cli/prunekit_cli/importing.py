@@ -35,7 +35,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="SPEC",
-        help="The network: smp:NAME?encoder=..., torchvision:NAME, python:package.module:factory?arg=..., "
+        help="Network: smp:NAME?encoder=..., torchvision:NAME, python:package.module:factory?arg=..., "
         "hf:FOLDER of a transformers model.",
     ),
 ]
@@ -43,7 +43,7 @@ Weights = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Its weights: .safetensors, or .pt, .pth, .bin, .ckpt with a state dict. No code of the file is run.",
+        help="Its weights: .safetensors, or a state dict as .pt, .pth, .bin or .ckpt. No code in the file is executed.",
         show_default="model.safetensors in the folder of an hf: network",
     ),
 ]
@@ -56,40 +56,43 @@ Classes = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Class list (TOML, text or CSV). Without --data it alone says what the classes are; nothing is evaluated.",
+        help="Class list (TOML, text or CSV). Without --data it names the classes, and nothing is evaluated.",
     ),
 ]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="HxW", help="Size of the images as the network sees them, height first, such as 512x1024."),
+    typer.Option(metavar="HxW", help="Input size of the network, height first, such as 512x1024."),
 ]
 Mean = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,C",
-        help="Mean of the three channels, after --scale, in the network's order.",
+        help="Mean of the three channels after --scale, in the order of --channels.",
         show_default="the network's own where its library knows it, else ImageNet's",
     ),
 ]
 Std = Annotated[
-    str | None, typer.Option(metavar="A,B,C", help="Their standard deviation.", show_default="as for --mean")
+    str | None,
+    typer.Option(metavar="A,B,C", help="Standard deviation of the three channels.", show_default="as for --mean"),
 ]
 Channels = Annotated[
     str | None,
-    typer.Option(metavar="rgb|bgr", help="Order of the channels as the network sees them.", show_default="rgb"),
+    typer.Option(metavar="rgb|bgr", help="Channel order that the network expects.", show_default="rgb"),
 ]
 Scale = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER",
-        help="What pixels of 0 to 255 are multiplied by, before --mean and --std; 1 leaves them.",
+        help="Factor for pixel values of 0 to 255, applied before --mean and --std; 1 keeps them.",
         show_default="1/255",
     ),
 ]
 Head = Annotated[
     str | None,
     typer.Option(
-        metavar="plain|ccs", help="The network's own classifier, or scene-adapted centres.", show_default="plain"
+        metavar="plain|ccs",
+        help="Classifier: plain, the network's own; ccs, class center similarity (class centers adapt to the scene).",
+        show_default="plain",
     ),
 ]
 
@@ -119,9 +122,10 @@ def command(
     out: options.OutOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Make a run of a network trained elsewhere, without a training step; then prune, evaluate or export it.
+    """Turn a network that was trained elsewhere into a run, without training, to prune, evaluate or export it.
 
-    The file must fit the network tensor by tensor. Otherwise nothing is written, and the error lists what differs.
+    Every tensor of the file must match the network. If one does not, nothing is written and the error lists the
+    differences.
     """
     flags = {
         "data.name": data if data is not None or classes is None else "folder",
@@ -180,7 +184,7 @@ def _announce(prepared: "Prepared", run: "RunDirectory", progress: Progress) -> 
         ("channels", data.channels.upper(), "channels", "--channels"),
         ("scale", f"{data.pixel_scale:.6g}", "pixel_scale", "--scale"),
         ("mean", _numbers(data.mean), "mean", "--mean"),
-        ("deviation", _numbers(data.std), "std", "--std"),
+        ("standard deviation", _numbers(data.std), "std", "--std"),
     ]
     said = {key: _ASSUMED.get(key, source) if source == "assumed" else source for key, source in sources.items()}
     rows = [
@@ -235,7 +239,7 @@ def _show(report: "ImportReport", recipe: "Recipe", run: "RunDirectory") -> None
         output.show(Table(title, ("class", "IoU"), [(name, formats.score(iou)) for name, iou in classes]))
         accuracy = formats.score(report.pixel_accuracy)
         output.result(f"mIoU {formats.score(report.miou)}  pixel accuracy {accuracy}")
-        output.say("Lower than you know it? Compare mean, deviation, channels, scale and size with your training's.")
+        output.say("Lower than expected? Compare mean, standard deviation, channels, scale and size with its training.")
     else:
         output.result(f"Imported {run.path}; not evaluated, since no images were named (--data folder --root DIR).")
     trust = trust_flag(recipe)

@@ -32,7 +32,7 @@ Classes = Annotated[
     typer.Option(
         "--classes",
         max=options.MAX_CLASSES,
-        help="Classes of a named network.",
+        help="Number of classes, for a network that is not a run.",
         show_default=f"{CLASSES}; a run has its own",
     ),
 ]
@@ -58,7 +58,9 @@ Width = Annotated[
 ]
 Graph = Annotated[
     Path | None,
-    typer.Option("--graph", metavar="FILE", help="Draw the network here, .svg or .dot; an old file is replaced."),
+    typer.Option(
+        "--graph", metavar="FILE", help="Draw the network to this .svg or .dot file; an existing one is replaced."
+    ),
 ]
 
 
@@ -71,7 +73,7 @@ def command(
     trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show the channel groups of a network: layers, widths, what they cost, and why some must stay."""
+    """Show which channels of a network can be pruned together, what they cost, and why others cannot be pruned."""
     if graph is not None:
         _check_graph(graph)
     segmenter, images_13HW = _network(model, classes, height, width, trust_code)

@@ -26,33 +26,33 @@ MOST_COMPLAINTS = 20  # lines about pictures that cannot be labelled; all are in
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE", help="Images, folders, patterns ('photos/**/*.png') or videos.")
+    list[Path], typer.Argument(metavar="SOURCE", help="Images, folders, glob patterns ('photos/**/*.png') or videos.")
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder to write to.", show_default="predictions/ and the model's name"),
+    typer.Option("--out", metavar="DIR", help="Output folder.", show_default="predictions/ and the model's name"),
 ]
 Kinds = Annotated[
     list[str] | None,
     typer.Option(
         "--as",
         metavar="mask|overlay|contour|side-by-side",
-        help="What to write; may be repeated. A mask is a PNG whose numbers are the classes.",
+        help="What to write; may be repeated. A mask is a PNG of class numbers.",
         show_default="mask, overlay",
     ),
 ]
-Alpha = Annotated[float, typer.Option(help="Share of the colour in an overlay, 0 to 1.")]
+Alpha = Annotated[float, typer.Option(help="Opacity of the colours in an overlay, 0 to 1.")]
 Device = Annotated[
     str,
     typer.Option(
         metavar="auto|cpu|cuda|tensorrt",
-        help="Where to run. auto: the GPU for an engine, and for a run if there is one; the CPU for an .onnx file.",
+        help="Where to run. auto: the GPU for an engine, the GPU if there is one for a run, the CPU for an .onnx file.",
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Images at once.", show_default="what the model takes, else 1")
+    int | None, typer.Option(min=1, help="Images per batch.", show_default="what the model takes, else 1")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")]
 
 
 def command(
@@ -68,9 +68,9 @@ def command(
     trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Label images or videos and write masks, overlays, contours or image and labels side by side, with a legend.
+    """Segment images or videos and write masks, overlays, contours or side-by-side pictures, with a legend.
 
-    Results keep the names, folders and sizes of their images. Photos that a camera marks as rotated are turned upright.
+    Results have the names, subfolders and sizes of their images. Photos with an EXIF rotation are turned upright.
     """
     wait_patiently()
     from prunekit_export.predicting.workflow import PredictConfig, find_inputs

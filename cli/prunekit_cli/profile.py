@@ -20,12 +20,13 @@ EXAMPLES = (
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
 Against = Annotated[
-    Path | None, typer.Option("--against", metavar="MODEL", help="Measure this one too, in turns, and give the ratio.")
+    Path | None,
+    typer.Option("--against", metavar="MODEL", help="A second model to compare with, measured in alternation."),
 ]
-Warmup = Annotated[int, typer.Option("--warmup", help="Runs before the first that counts.")]
-Runs = Annotated[int, typer.Option("--runs", help="Runs that count.")]
-Batch = Annotated[int, typer.Option("--batch", help="Images at once.")]
-Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 leaves the library's choice.")]
+Warmup = Annotated[int, typer.Option("--warmup", help="Warm-up runs, not counted.")]
+Runs = Annotated[int, typer.Option("--runs", help="Measured runs.")]
+Batch = Annotated[int, typer.Option("--batch", help="Batch size.")]
+Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 lets the library choose.")]
 
 
 def command(
@@ -41,7 +42,7 @@ def command(
     trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Measure latency: warmed up, every run kept, two models in turns so that their ratio is fair."""
+    """Measure the latency of a model, or of two in alternation so that their ratio is fair."""
     from prunekit_export.profiling import ProfileConfig
 
     config = ProfileConfig(

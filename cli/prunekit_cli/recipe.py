@@ -12,7 +12,7 @@ EXAMPLES = ("prunekit recipe > mine.toml", "prunekit train --recipe mine.toml")
 
 
 def command() -> None:
-    """Print the default recipe as TOML, each setting with its meaning; edit it and hand it to prunekit train."""
+    """Print the default recipe as TOML, with a comment on each setting. Edit it and pass it to prunekit train."""
     from prunekit.recipe import Recipe
 
     sections = [_section(name, getattr(Recipe(), name)) for name in Recipe.model_fields]

@@ -43,14 +43,16 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="SPEC",
-        help="smp:NAME?encoder=..., torchvision:NAME, hf:FOLDER or python:package.module:factory?arg=...",
+        help="Network: smp:NAME?encoder=..., torchvision:NAME, hf:FOLDER or python:package.module:factory?arg=...",
         show_default="street_net",
     ),
 ]
 Head = Annotated[
     str | None,
     typer.Option(
-        metavar="plain|ccs", help="The network's own classifier, or scene-adapted centres.", show_default="plain"
+        metavar="plain|ccs",
+        help="Classifier: plain, the network's own; ccs, class center similarity (class centers adapt to the scene).",
+        show_default="plain",
     ),
 ]
 Pretrained = Annotated[
@@ -65,23 +67,38 @@ Weights = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Start from these weights: .safetensors, or .pt, .pth, .bin, .ckpt with a state dict.",
+        help="Start from the weights in this file: .safetensors, or a state dict as .pt, .pth, .bin or .ckpt.",
         show_default="random weights",
     ),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", show_default="20")]
-BatchSize = Annotated[int | None, typer.Option(help="Images a step.", show_default="8")]
-LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.", show_default="0.002")]
-Precision = Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Autocast type.", show_default="fp32")]
+Epochs = Annotated[int | None, typer.Option(help="Number of passes over the training images.", show_default="20")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per training step.", show_default="8")]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", help="Highest learning rate of the schedule.", show_default="0.002")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fp32|bf16|fp16",
+        help="Number format of training: fp32, or mixed precision with bf16 or fp16.",
+        show_default="fp32",
+    ),
+]
 Select = Annotated[
     str | None,
-    typer.Option(metavar="none|random|pfb", help="Which samples get a backward pass.", show_default="none"),
+    typer.Option(
+        metavar="none|random|pfb",
+        help="Images to skip for speed: none, random ones, or by pfb (partial forward blocking) the most common ones.",
+        show_default="none",
+    ),
 ]
-SelectRatio = Annotated[float | None, typer.Option(help="Share of a batch to leave out.", show_default="0.4")]
-Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.", show_default="0")]
-Resume = Annotated[
-    Path | None, typer.Option(metavar="RUN", help="Go on with a run that was interrupted, under its own recipe.")
+SelectRatio = Annotated[
+    float | None, typer.Option(help="Share of each batch to skip with --select.", show_default="0.4")
 ]
+Seed = Annotated[
+    int | None, typer.Option(help="Random seed of initial weights, image order and augmentation.", show_default="0")
+]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Continue an interrupted run with its own recipe.")]
 
 _MOVABLE = ("data.root", "data.classes")  # what may be said anew beside --resume
 
@@ -117,7 +134,10 @@ def command(
     trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Train a network. A flag wins over --set, --set over the recipe file, and that over the defaults."""
+    """Train a network.
+
+    Flags override --set, --set overrides the recipe file, and the recipe file overrides the defaults.
+    """
     wait_patiently()
     flags = {
         "data.name": data,

@@ -123,7 +123,7 @@ def test_a_stage_is_a_run_of_its_own(here):
     [
         (["--ratio", "0.9999"], r"out of reach"),
         (["--target-macs", "1"], "out of reach"),
-        (["--target-params", "1G"], "asks for nothing"),
+        (["--target-params", "1G"], "removes nothing"),
         (["--min-miou", "1"], "--min-miou"),
         (["--set", "train.nonsense=1"], "nonsense"),
         (["--target-latency", "8"], "8ms"),
