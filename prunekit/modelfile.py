@@ -245,7 +245,7 @@ def _check_hash(run: RunDirectory, card: ModelCard) -> None:
     found = sha256_of(run.weights_path)
     if found != card.weights_sha256:
         raise RunError(
-            f"{run.weights_path} is not what model.json describes: SHA-256 {found[:12]}..., "
+            f"{run.weights_path} is not the file that model.json describes: SHA-256 {found[:12]}..., "
             f"expected {card.weights_sha256[:12] or 'none'}... {_again(run)}"
         )
 
@@ -259,11 +259,11 @@ def _load_weights_(network: nn.Module, path: Path) -> None:
 def _again(run: RunDirectory) -> str:
     """Advise: networks as cut lie in their pruning, which writes its end again but not what it began from."""
     if run.path.name == "pruned" and (run.path.parent / "recipe.toml").exists():
-        return "Prune again; the source is as it was."
+        return "Prune again; the source run is unchanged."
     if (run.path / "import.json").exists():
         return "Import the network again."
     command = "prune" if (run.path / "prune.json").exists() else "train"
-    return f"Repeat the step that wrote it, or go on with: prunekit {command} --resume {run.path}"
+    return f"Repeat the step that wrote it, or continue with: prunekit {command} --resume {run.path}"
 
 
 def _versions() -> dict[str, str]:

@@ -155,23 +155,25 @@ class DataConfig(Section):
         description="number that is white in 16-bit images, such as 4095; 0: 65535, nearly black ones refused (folder)",
     )
     allow_absent_classes: bool = Field(
-        default=False, description="train though a class has no training pixel, or 255 is all that masks hold beside 0"
+        default=False, description="train even if a class has no training pixel, or masks hold only 0 and 255"
     )
     allow_mostly_ignored: bool = Field(
-        default=False, description="go on though over half of the pixels are marked as not to count"
+        default=False, description="train even if more than half of the pixels are ignored"
     )
-    root_from_run: Text = Field(
-        default="", description="filled in when a run keeps the recipe: root as seen from there"
+    root_from_run: Text = Field(default="", description="written by prunekit: root relative to the run")
+    classes_from_run: Text = Field(
+        default="", description="written by prunekit: classes relative to the run, for moved data"
     )
-    classes_from_run: Text = Field(default="", description="the same of classes; both serve when run and data move")
-    height: int = Field(default=128, ge=32, le=MAX_SIDE, description="height the network sees [px]")
-    width: int = Field(default=192, ge=32, le=MAX_SIDE, description="width the network sees [px]")
-    channels: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the channels as the network sees them")
+    height: int = Field(default=128, ge=32, le=MAX_SIDE, description="height of the network's input [px]")
+    width: int = Field(default=192, ge=32, le=MAX_SIDE, description="width of the network's input [px]")
+    channels: Literal["rgb", "bgr"] = Field(default="rgb", description="channel order that the network expects")
     pixel_scale: Annotated[float, BeforeValidator(_fraction)] = Field(
-        default=1 / 255, ge=1e-6, le=1e6, description="what a pixel of 0 to 255 is multiplied by, before mean and std"
+        default=1 / 255, ge=1e-6, le=1e6, description="factor for pixel values of 0 to 255, applied before mean and std"
     )
-    mean: Mean = Field(default=IMAGENET_MEAN, description="mean of the channels, scaled, in the network's order")
-    std: Std = Field(default=IMAGENET_STD, description="their standard deviation")
+    mean: Mean = Field(
+        default=IMAGENET_MEAN, description="mean of each channel after scaling, in the order of `channels`"
+    )
+    std: Std = Field(default=IMAGENET_STD, description="standard deviation of each channel after scaling")
     crop_height: int = Field(
         default=0, ge=0, le=MAX_SIDE, description="height of a training crop [px]; 0 takes the full height"
     )
@@ -212,12 +214,16 @@ class ModelConfig(Section):
         description="smp:NAME?encoder=..., torchvision:NAME, hf:FOLDER or python:package.module:factory?arg=...",
     )
     head: Literal["plain", "ccs"] = Field(
-        default="plain", description="the network's own classifier, or class centres adapted to the scene"
+        default="plain",
+        description="classifier: the network's own, or class center similarity, whose centers adapt to the scene",
     )
-    pretrained: bool = Field(default=False, description="ask the library for pretrained encoder weights")
+    pretrained: bool = Field(
+        default=False,
+        description="start from the library's pretrained encoder; mean and std become those of its weights unless set",
+    )
     weights: Text = Field(
         default="",
-        description="file of weights to start from, .safetensors or .pth; a run that goes on needs it no more",
+        description="file of weights to start from, .safetensors or .pth; not needed to resume the run",
     )
     weights_part: Text = Field(
         default="", description="which mapping in that file, such as ema; empty takes the one that fits best"
@@ -226,7 +232,7 @@ class ModelConfig(Section):
         default=(), max_length=MAX_PATTERNS, description="tensors that the file may lack, such as segmentation_head.*"
     )
     allow_unexpected: Patterns = Field(
-        default=(), max_length=MAX_PATTERNS, description="tensors of the file that the network may leave out"
+        default=(), max_length=MAX_PATTERNS, description="tensors in the file that the network may lack"
     )
 
     @model_validator(mode="after")
@@ -244,15 +250,15 @@ class TrainConfig(Section):
         default=8,
         ge=1,
         le=MAX_BATCH,
-        description="images drawn a step; what is left over at an epoch's end is not used",
+        description="images per training step; an incomplete last batch is dropped",
     )
     optimiser: Literal["sgd", "adamw"] = Field(
-        default="adamw", description="sgd brings the poly schedule, adamw cosine, unless named"
+        default="adamw", description="optimiser; sgd uses the poly schedule, adamw cosine, unless `schedule` is set"
     )
     schedule: Literal["auto", "poly", "cosine"] = Field(
         default="auto", description="learning-rate schedule after warm-up"
     )
-    lr: float = Field(default=2e-3, gt=0, le=1000, description="peak learning rate")
+    lr: float = Field(default=2e-3, gt=0, le=1000, description="highest learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd)")
     weight_decay: float = Field(default=1e-2, ge=0, le=1000, description="not applied to norms and biases")
     poly_power: float = Field(default=0.9, gt=0, le=100, description="exponent of the poly schedule")
@@ -260,11 +266,11 @@ class TrainConfig(Section):
         default=20, ge=0, le=MAX_COUNT, description="steps of linear warm-up, at most a tenth of all steps"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        default="fp32", description="autocast type; fp16 brings a gradient scaler"
+        default="fp32", description="number format of training; fp16 uses a gradient scaler"
     )
     channels_last: bool = Field(default=True, description="memory format of images and weights")
     clip_norm: float = Field(
-        default=5.0, ge=0, le=MAX_WEIGHT, description="gradient norm limit; 0 switches clipping off"
+        default=5.0, ge=0, le=MAX_WEIGHT, description="limit of the gradient norm; 0 disables clipping"
     )
     loss: Literal["ce", "gsrl"] = Field(
         default="ce", description="cross-entropy, or one rebalanced towards rare classes and ambiguous pixels"
@@ -280,10 +286,11 @@ class TrainConfig(Section):
         default=0.2, ge=0, le=MAX_WEIGHT, description="weight of the intra-class distance loss (head = ccs)"
     )
     sparsity: Literal["none", "l1", "polarisation", "group", "mask"] = Field(
-        default="none", description="pull on what is to be pruned; group and mask come with a pruning only"
+        default="none",
+        description="regularisation towards prunable channels; group and mask are available in prune only",
     )
     sparsity_weight: float = Field(
-        default=1e-4, gt=0, le=MAX_WEIGHT, description="strength of that pull, as part of the gradient"
+        default=1e-4, gt=0, le=MAX_WEIGHT, description="strength of the regularisation, as a share of the gradient"
     )
     polarisation_t: float = Field(
         default=1.4,
@@ -292,28 +299,27 @@ class TrainConfig(Section):
         description="weight of L1 against the spread of the scales (sparsity = polarisation)",
     )
     distill: Literal["none", "logits", "channel"] = Field(
-        default="none", description="follow the dense network's logits, pixel by pixel or class map by class map"
+        default="none",
+        description="distillation from the dense network's logits, per pixel or per class map (prune only)",
     )
     distill_weight: float = Field(default=1.0, gt=0, le=MAX_WEIGHT, description="weight of the distillation loss")
-    distill_temperature: float = Field(
-        default=4.0, ge=1e-2, le=100, description="temperature of both networks' logits in it"
-    )
+    distill_temperature: float = Field(default=4.0, ge=1e-2, le=100, description="temperature of the distillation")
     rewind_epoch: int = Field(
         default=0,
         ge=0,
         le=MAX_COUNT,
-        description="keep the weights after this epoch to rewind a pruned network to; 0 keeps none",
+        description="save the weights after this epoch, to rewind a pruned network to them; 0 saves none",
     )
     eval_every: int = Field(
         default=5, ge=1, le=MAX_COUNT, description="epochs between evaluations; the last epoch is always evaluated"
     )
     checkpoint_every: int = Field(default=1, ge=1, le=MAX_COUNT, description="epochs between checkpoints")
     workers: int = Field(default=0, ge=0, le=256, description="data-loading processes; 0 loads in the training process")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto takes CUDA where there is one, and says which"
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto uses CUDA if available")
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS, description="CPU threads; 0 lets torch choose")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="random seed of initial weights, image order and augmentation"
     )
-    threads: int = Field(default=0, ge=0, le=MAX_THREADS, description="CPU threads; 0 leaves torch's choice")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     cache: bool = Field(default=True, description="keep decoded images in memory")
 
     @model_validator(mode="after")
@@ -326,19 +332,26 @@ class TrainConfig(Section):
 class SelectionConfig(Section):
     """Which samples of a batch get a backward pass."""
 
-    strategy: Literal["none", "random", "pfb"] = "none"
-    ratio: float = Field(default=0.4, ge=0, lt=1, description="share of a batch to leave out at the plateau")
-    start: float = Field(default=0.05, ge=0, le=1, description="full data before this share of the epochs")
-    end: float = Field(default=0.87, ge=0, le=1, description="full data after this share of the epochs")
-    ramp: bool = Field(default=True, description="rise from 20 % of the ratio at start to all of it half-way to end")
+    strategy: Literal["none", "random", "pfb"] = Field(
+        default="none", description="images of a batch to skip; pfb is partial forward blocking"
+    )
+    ratio: float = Field(default=0.4, ge=0, lt=1, description="share of each batch to skip, once fully ramped up")
+    start: float = Field(default=0.05, ge=0, le=1, description="no skipping before this share of the epochs")
+    end: float = Field(default=0.87, ge=0, le=1, description="no skipping after this share of the epochs")
+    ramp: bool = Field(
+        default=True, description="increase the share from 20 % of the ratio at start to all of it half-way to end"
+    )
     stem: Text = Field(
-        default="", description="module whose output scores a sample; empty finds one at a quarter of the MACs"
+        default="", description="module whose output scores an image (pfb); empty chooses one at a quarter of the MACs"
     )
     centres: int = Field(default=64, ge=2, le=4096, description="cluster centres of the density estimate")
     descriptor: int = Field(default=128, ge=1, le=4096, description="length of a sample's descriptor")
-    alpha: float = Field(default=0.01, gt=0, lt=1, description="forgetting rate of the centres")
+    alpha: float = Field(default=0.01, gt=0, lt=1, description="update rate of the cluster centres")
     noise: float = Field(
-        default=0.5, ge=0, le=MAX_WEIGHT, description="noise on the score, in standard deviations of the batch's scores"
+        default=0.5,
+        ge=0,
+        le=MAX_WEIGHT,
+        description="noise added to the score, in standard deviations of the batch's scores",
     )
 
     @model_validator(mode="after")

@@ -85,9 +85,9 @@ class RunDirectory:
             lines = read_bounded(path, MAX_JSON_BYTES).decode("utf-8").split("\n")
             rows = [_checked_row(parse_json(line)) for line in lines if line.strip()]
         except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}. Mend the line, or delete the run.") from None
+            raise RunError(f"{path} is damaged: {error}. Correct the line, or delete the run.") from None
         if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
-            raise RunError(f"{path} is damaged: its rows are not the epochs 1, 2, 3, ... Mend it, or delete the run.")
+            raise RunError(f"{path} is damaged: its rows are not the epochs 1, 2, 3, ... Repair it, or delete the run.")
         return rows
 
     def part(self, name: str) -> "RunDirectory":
@@ -98,7 +98,7 @@ class RunDirectory:
         """
         path = self.path / name
         if path.is_symlink():
-            raise RunError(f"{path} is a link, and what is written there would land elsewhere. Remove the link.")
+            raise RunError(f"{path} is a link, so files would be written elsewhere. Remove the link.")
         return RunDirectory(path)
 
     @contextlib.contextmanager
@@ -173,7 +173,7 @@ def open_run(path: Path) -> RunDirectory:
         raise RunError(f"Run {path} does not exist. {_known(path.parent)}")
     run = RunDirectory(path)
     if not run.recipe_path.exists():
-        raise RunError(f"{path} holds no recipe.toml, so it is no run directory. {_known(path.parent)}")
+        raise RunError(f"{path} holds no recipe.toml, so it is not a run directory. {_known(path.parent)}")
     return run
 
 

@@ -68,7 +68,7 @@ def _check_size(path: Path, remedy: str, most_bytes: int) -> None:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}. {remedy}") from None
     if size > most_bytes:
-        raise RunError(f"{path} does not fit the network: {size} bytes, and at most {most_bytes} are due. {remedy}")
+        raise RunError(f"{path} does not fit the network: {size} bytes, at most {most_bytes} expected. {remedy}")
     header = int(struct.unpack("<Q", length)[0]) if len(length) == 8 else 0  # safetensors' README, "Format"
     if not 2 <= header <= min(MAX_HEADER_BYTES, size):
         raise RunError(f"{path} is damaged: a header of {header} bytes in a file of {size}. {remedy}")

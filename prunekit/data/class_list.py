@@ -68,7 +68,7 @@ class ClassList:
         if self.values and len(self.values) != len(self.classes):
             raise DataError(
                 f"data.mask_values names {len(self.values)} numbers, the class list {len(self.classes)} classes. "
-                "Give one number a class, in the order of the list."
+                "Give one number per class, in the order of the list."
             )
         known = self._class_numbers
         for number in self._ignore_numbers:
@@ -162,11 +162,11 @@ def _from_text(text: str, path: Path) -> Document:
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
-        raise DataError(f"Class list {path} is empty. Write one class name a line, in the order of the labels.")
+        raise DataError(f"Class list {path} is empty. Write one class name per line, in the order of the labels.")
     if path.suffix.lower() in _OTHER_SUFFIXES or lines[0].startswith(("{", "[", "<", "---")):
         raise DataError(
             f"Class list {path} looks like JSON, YAML, XML or TOML of another name, and its lines are no class names. "
-            "Write a class list as TOML (.toml), as a table (.csv) or as text, one class a line."
+            "Write a class list as TOML (.toml), as a table (.csv) or as text, one class per line."
         )
     table = path.suffix.lower() in (".csv", ".tsv") or is_table(lines)
     return _document({"classes": read_table(lines, str(path)) if table else list(map(_entry, lines))}, path)

@@ -79,7 +79,7 @@ class Sample:
         if image.dtype != torch.uint8 or labels.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise DataError(
                 f"Sample {self.name}: expected a uint8 image [3, H, W] and uint8 labels [H, W], got "
-                f"{image.dtype} {list(image.shape)} and {labels.dtype} {list(labels.shape)}. Mend the data set class."
+                f"{image.dtype} {list(image.shape)} and {labels.dtype} {list(labels.shape)}. Correct the data set."
             )
         if image.shape[1:] != labels.shape:
             raise DataError(

@@ -129,7 +129,7 @@ def label_array(image: Image.Image, path: Path) -> npt.NDArray[np.int64]:
         DataError: the file holds colours, or numbers that are no indices.
     """
     if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
-        raise DataError(f"Mask {path} holds {image.mode} pixels, not one class number a pixel. Save it as index PNG.")
+        raise DataError(f"Mask {path} holds {image.mode} pixels, not one class number per pixel. Save it as index PNG.")
     return np.array(image).astype(np.int64) // _grey_step(path)
 
 
@@ -160,7 +160,7 @@ def _decoded(path: Path, formats: tuple[str, ...], *, turn: bool, as_stored: boo
 
 def _refuse_deep(image: Image.Image, bits: int, path: Path) -> None:
     if bits > 8 and len(image.getbands()) > 1:  # of these Pillow keeps the upper 8 bits and says nothing
-        raise DataError(f"{path} has {bits} bits a colour channel, and 8 are read. Convert it to 8-bit RGB.")
+        raise DataError(f"{path} has {bits} bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
 
 
 def _from_16_bits(path: Path, image: Image.Image, white_level: int, *, turn: bool) -> Tensor:
@@ -173,7 +173,7 @@ def _from_16_bits(path: Path, image: Image.Image, white_level: int, *, turn: boo
 
 def _opened(path: Path, formats: tuple[str, ...], *, turn: bool = False, as_stored: bool = False) -> Image.Image:
     if not path.is_file():
-        raise DataError(f"{path} does not exist or is no file. Restore it, or remove its partner.")
+        raise DataError(f"{path} does not exist or is not a file. Restore it, or remove its partner.")
     try:
         image = Image.open(path, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -194,11 +194,11 @@ def _check_header(image: Image.Image, path: Path, *, any_turn: bool) -> None:
         raise DataError(f"{path} has {size} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     # The first picture of a JPEG with several is the picture by that format's standard; the others serve cameras.
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise DataError(f"{path} holds several pictures (an animation, or pages). Save the one that is meant alone.")
+        raise DataError(f"{path} holds several pictures (an animation, or pages). Save one of them by itself.")
     # 0 is written by cameras that do not know
     if not any_turn and _orientation(image, path) not in (0, 1):
         raise DataError(
-            f"{path} is turned by its EXIF data, so its mask may be too, or not. "
+            f"{path} is rotated by its EXIF data, and it is unknown whether its mask is rotated too. "
             "Store both upright, for instance with PIL.ImageOps.exif_transpose."
         )
 

@@ -91,7 +91,7 @@ def mean_scene(segmenter: Segmenter, batches: Iterable[Tensor]) -> Tensor:
         for module, training in modes.items():
             module.training = training
     if count == 0:
-        raise FoldError("The static fold averages over scenes and got none. Give it some images of the task.")
+        raise FoldError("The static fold averages over images and got none. Give it some training images.")
     return (torch.stack(sums).sum(dim=0) / count).to(head.coarse.weight.dtype)
 
 
@@ -104,7 +104,7 @@ def ccs_head(segmenter: Segmenter) -> tuple[str, CCSHead]:
     heads = [(name, module) for name, module in segmenter.named_modules() if isinstance(module, CCSHead)]
     if len(heads) != 1:
         raise FoldError(
-            f"A network with one CCS head can be folded so, this one has {len(heads)}. Leave the CCS fold out."
+            f"This fold needs a network with one CCS head, this one has {len(heads)}. Leave the CCS fold out."
         )
     return heads[0]
 

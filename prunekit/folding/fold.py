@@ -59,16 +59,16 @@ def fold(
     """
     has_head = any(isinstance(module, CCSHead) for module in segmenter.modules())
     if ccs == "static" and (scenes is None or not has_head):
-        missing = "images of the task (scenes)" if has_head else "a network with a CCS head, and this one is plain"
+        missing = "some training images (scenes)" if has_head else "a network with a CCS head, and this one is plain"
         raise FoldError(f"The static fold needs {missing}. Use the exact fold.")
     batches = _noise(segmenter) if scenes is None else list(scenes)
     if not batches:
-        raise FoldError("No scenes were given to fold on. Give at least one batch of images.")
+        raise FoldError("No images were given for the fold. Give at least one batch of images.")
     original = copy.deepcopy(segmenter).eval()
     folded, folded_norms = _folded(original, ccs, batches)
     measured = difference(original, folded, batches)
     if not math.isfinite(measured.max_relative_error):
-        raise FoldError("On the scenes the network gives logits that are not finite. Train it anew; see its losses.")
+        raise FoldError("The network gives logits that are not finite on these images. Train it again.")
     left = sum(isinstance(module, NORMS) for module in folded.modules())
     return folded, FoldReport(
         batch_norms_folded=len(folded_norms),

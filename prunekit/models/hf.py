@@ -136,11 +136,11 @@ def _check(settings: Mapping[str, Any], kind: str, path: Path) -> None:
     for key, value in settings.items():
         if key not in HF_ARGUMENTS[kind]:
             raise ModelError(
-                f"{path} sets {key[:100]}, which is not known of {kind}. Take it out if the network does without, or "
+                f"{path} sets {key[:100]}, which is not known for {kind}. Take it out if the network does without, or "
                 "return the network from a factory of yours: python:package.module:factory."
             )
         if not is_plain(value):
-            raise ModelError(f"{path} sets {key} to neither a number, a name nor a list of them.")
+            raise ModelError(f"{path} sets {key} to something other than a number, a name or a list of them.")
 
 
 def _text(value: object) -> str:

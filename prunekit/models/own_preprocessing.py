@@ -122,14 +122,14 @@ def _object(path: Path) -> Mapping[str, Any]:
     try:
         values = parse_json(read_bounded(path, _MAX_BYTES))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}. Say --mean, --std, --channels and --scale.") from None
+        raise ModelError(f"{path} cannot be read: {error}. Give --mean, --std, --channels and --scale.") from None
     if not isinstance(values, dict):
-        raise ModelError(f"{path} holds no JSON object. Say --mean, --std, --channels and --scale.")
+        raise ModelError(f"{path} holds no JSON object. Give --mean, --std, --channels and --scale.")
     return cast(Mapping[str, Any], values)
 
 
 def _triple(values: Any) -> Triple:
     numbers = json.loads(json.dumps(values)) if not isinstance(values, float | int) else [values] * 3
     if not isinstance(numbers, list) or len(numbers) != 3:
-        raise ModelError(f"The network's images have a mean or deviation of {values!r}, not of three channels.")
+        raise ModelError(f"The network's mean or standard deviation is {values!r}, not of three channels.")
     return cast(Triple, tuple(float(number) for number in numbers))

@@ -81,15 +81,15 @@ def check_foreign(spec: ModelSpec, text: str) -> None:
         UntrustedCodeError: its factory is not on the list, or an argument is not, or names a place.
     """
     if spec.kind == "python" and spec.name not in FACTORIES:
-        raise UntrustedCodeError(f"The network {text!r} runs code that prunekit does not bring")
+        raise UntrustedCodeError(f"The network {text!r} runs code that is not part of prunekit")
     if spec.kind == "hf" and spec.name not in HF_ARGUMENTS:
-        raise UntrustedCodeError(f"The network {text!r} is read from a folder, and a run brings its settings itself")
+        raise UntrustedCodeError(f"The network {text!r} is read from a folder, but a run contains its own settings")
     known = _arguments(spec)
     for key, value in spec.args.items():
         if key not in known:
             raise UntrustedCodeError(f"The network {text!r} sets {key}, which prunekit does not know to be harmless")
         if not is_plain(value):
-            raise UntrustedCodeError(f"The network {text!r} sets {key} to a place to take code or files from")
+            raise UntrustedCodeError(f"The network {text!r} sets {key} to a location of code or files")
 
 
 def _arguments(spec: ModelSpec) -> frozenset[str]:

@@ -132,7 +132,7 @@ def _build_python(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Mod
     if pretrained:
         raise ModelError(
             f"The factory {spec.name} brings its own weights; only smp: and torchvision: offer pretrained ones. "
-            "Use --no-pretrained, or hand it a file that it loads: ?weights=FILE."
+            "Use --no-pretrained, or pass it a file to load: ?weights=FILE."
         )
     module_name, colon, attribute = spec.name.partition(":")
     if not colon or not attribute.isidentifier():
@@ -154,7 +154,7 @@ def _build_python(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Mod
 
 def _build_hf(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module:
     if pretrained:
-        raise ModelError(f"hf:{spec.name} brings no weights by itself. Name their file: --weights FILE.")
+        raise ModelError(f"hf:{spec.name} has no weights of its own. Name their file: --weights FILE.")
     return _call(build_hf(spec, num_classes), spec, spec.args, False, {})
 
 
@@ -185,8 +185,8 @@ def _call(
         if not pretrained:
             raise ModelError(f"{spec.kind}:{spec.name} cannot be built: {_text(error)}") from error
         raise ModelError(
-            f"The pretrained weights of {spec.kind}:{spec.name} cannot be had ({_text(error)}). "
-            "Connect to the network once, or take random weights: --no-pretrained."
+            f"The pretrained weights of {spec.kind}:{spec.name} cannot be downloaded ({_text(error)}). "
+            "Connect to the internet once, or start from random weights: --no-pretrained."
         ) from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{spec.kind}:{spec.name} returned {type(network).__name__}, not a torch.nn.Module.")

@@ -64,7 +64,7 @@ class Statistics:
             if found:
                 return found
         raise PruneError(
-            f"Group {group} was never seen while the data ran: no batch was given, or its layers are not called "
+            f"Group {group} was never used while the data ran: no batch was given, or its layers are not called "
             f"as modules. Choose {option('criterion', 'l2')}, which reads weights only."
         )
 

@@ -158,7 +158,7 @@ def check_path(module: nn.Module, plan: Plan, example_inputs: tuple[Any, ...]) -
     failure = other_path(pruned(bare, plan), call, steps(bare, call))
     if isinstance(failure, OtherPathError):
         raise PruneError(
-            f"The cut network would not run as the dense one does: {failure}{_place(failure)}. Nothing was changed. "
+            f"The pruned network would not run as the dense one does: {failure}{_place(failure)}. Nothing was changed. "
             "Prune less, or write the code so that it does not depend on the number of channels."
         )
 

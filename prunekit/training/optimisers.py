@@ -71,7 +71,7 @@ def _check_state(name: str, parameter: Tensor, state: dict[str, Tensor], keys: s
         shape = torch.Size() if key == _STEP else parameter.shape
         if value.shape != shape or value.dtype != (torch.float32 if key == _STEP else parameter.dtype):
             kind, due = f"{value.dtype} {tuple(value.shape)}", tuple(shape)
-            raise ValueError(f"the optimiser's {key} of {name} is {kind}, where {due} is due")
+            raise ValueError(f"the optimiser's {key} of {name} is {kind}, expected {due}")
         low = {_STEP: 1.0, "exp_avg_sq": 0.0}.get(key, -torch.inf)
         if not bool((value.isfinite() & (value >= low)).all()) or (key == _STEP and float(value) > MAX_STEP):
             raise ValueError(f"the optimiser's {key} of {name} is out of range")

@@ -12,7 +12,7 @@ from prunekit.run import RunDirectory
 from prunekit.tensorfile import first_line, read_tensors, size_bytes, write_tensors
 
 REWIND: Final = "rewind.safetensors"
-_REMEDY: Final = "Copy it again, or train the run anew."
+_REMEDY: Final = "Copy it again, or train the run again."
 
 
 class _Snapshot(BaseModel):
@@ -40,7 +40,7 @@ def check_rewind(run: RunDirectory) -> None:
     """
     if not rewind_path(run).is_file():
         raise RunError(
-            f"{run.path} kept no weights to rewind to. Train it with --set train.rewind_epoch=N, N the epoch to keep."
+            f"{run.path} holds no weights to rewind to. Train it with --set train.rewind_epoch=N, N the epoch to keep."
         )
 
 

@@ -59,7 +59,7 @@ def with_own_preprocessing(recipe: Recipe) -> Prepared:
     own = own_preprocessing(recipe.model.name) or OwnPreprocessing({}, "")
     filled = {name: value for name, value in own.settings.items() if name not in said}
     if not {"height", "width"} <= said | filled.keys():
-        raise ConfigError("Nobody says at which size the network was trained. Give it: --size HEIGHTxWIDTH.")
+        raise ConfigError("The input size that the network was trained with is unknown. Give it: --size HEIGHTxWIDTH.")
     settings = recipe.model_dump()
     settings["data"] |= filled
     sources = {name: own.source if name in filled else "given" if name in said else "assumed" for name in _PREPARED}

@@ -119,7 +119,7 @@ def resume_prune(
     """
     if not is_pruning(target):
         if target.model_path.exists() or target.metrics_path.exists():
-            raise RunError(f"{target.path} is a training. Go on with it by: prunekit train --resume {target.path}")
+            raise RunError(f"{target.path} is a training run. Continue it with: prunekit train --resume {target.path}")
         raise RunError(f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost.")
     with target.locked():
         report = read_report(target)
@@ -138,7 +138,7 @@ def resume_prune(
 
 def _mended(report: PruneReport, source: RunDirectory, job: Job) -> PruneReport:
     """Write the final model anew, from the last state of its training or from what was cut."""
-    job.tell("Writing the damaged model anew")
+    job.tell("Writing the damaged model again")
     if report.rolled_back:
         _take_back(report, source, job)
     else:
@@ -228,5 +228,5 @@ def _take_back(report: PruneReport, source: RunDirectory, job: Job) -> None:
     """Make the network before the last stage the run's result."""
     number = len(report.stages) - 1
     loaded = load_model(source if number == 0 else job.stage_run(number), trust_code=job.trust_code)
-    job.tell(f"Taking back {report.rolled_back}")
+    job.tell(f"Undoing {report.rolled_back}")
     save_model(job.target, loaded.segmenter, loaded.card)

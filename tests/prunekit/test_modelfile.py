@@ -77,7 +77,7 @@ def test_one_flipped_bit_in_the_weights_is_refused(run):
     content = bytearray(run.weights_path.read_bytes())
     content[-1] ^= 1
     run.weights_path.write_bytes(content)
-    with pytest.raises(RunError, match=r"is not what model\.json describes"):
+    with pytest.raises(RunError, match=r"is not the file that model\.json describes"):
         load_model(run)
 
 

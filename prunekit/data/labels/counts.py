@@ -146,7 +146,7 @@ def label_faults(
     if counts.ignored_share > _MOSTLY and not config.allow_mostly_ignored:
         yield (
             f"The {_SPLIT_NAMES[split]} split ({_extent(counts)}): {counts.ignored_share:.1%} of all pixels are marked "
-            "as not to count. Correct ignore_index and ignore_colour in the class list or the masks. To go on with "
+            "as ignored. Correct ignore_index and ignore_colour in the class list or the masks. To train with "
             "them as they are: --set data.allow_mostly_ignored=true"
         )
 

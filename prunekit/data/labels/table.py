@@ -44,12 +44,12 @@ def read_table(lines: Sequence[str], source: str) -> list[dict[str, Any]]:
     try:
         rows = [[part.strip() for part in row] for row in csv.reader(lines, delimiter=separator, strict=True)]
     except csv.Error as error:
-        raise DataError(f"Class table {source} is no table of {separator!r}: {error}. Mend its quotes.") from None
+        raise DataError(f"Class table {source} is no table of {separator!r}: {error}. Correct its quotes.") from None
     columns = _header(rows[0])
     body = rows if columns is None else rows[1:]
     columns = columns or _usual(rows[0], source)
     if not body:
-        raise DataError(f"Class table {source} names columns and no class. Write one class a row below them.")
+        raise DataError(f"Class table {source} names columns and no class. Write one class per row below them.")
     return [_entry(row, columns, place, source) for place, row in enumerate(body)]
 
 
@@ -97,7 +97,7 @@ def _usual(first: Sequence[str], source: str) -> list[str]:
         return ["id", "name", *_COLOUR]
     raise DataError(
         f"Class table {source} begins with {_short(first)}, which is neither a class with its colour nor names of "
-        "columns that are known. Write name,r,g,b in the first row, and one class a row below."
+        "columns that are known. Write name,r,g,b in the first row, and one class per row below."
     )
 
 
@@ -105,7 +105,7 @@ def _entry(row: Sequence[str], columns: Sequence[str], place: int, source: str) 
     if len(row) != len(columns):
         raise DataError(
             f"Class table {source}: class {place} has {len(row)} columns, {_short(row)}, and the table {len(columns)}. "
-            'Mend the row; put a name that holds a comma between quotes, "like, this".'
+            'Correct the row; put a name that holds a comma between quotes, "like, this".'
         )
     values = dict(zip(columns, row, strict=True))
     entry: dict[str, Any] = {"name": values["name"]}

@@ -64,13 +64,13 @@ def _check_file(path: Path, most_bytes: int) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise ModelError(f"The weights {path} cannot be read: {error.strerror}. Name a file that is there.") from None
+        raise ModelError(f"The weights {path} cannot be read: {error.strerror}. Check the path.") from None
     if stat.S_ISDIR(found.st_mode):
         inside = sorted(entry.name for entry in path.iterdir() if entry.suffix in SUFFIXES)[:3]
         advice = f"Name a file in it, such as {path / inside[0]}" if inside else "Name a file"
         raise ModelError(f"The weights {path} are a folder. {advice}.")
     if not stat.S_ISREG(found.st_mode):
-        raise ModelError(f"The weights {path} are no regular file. Name a file.")
+        raise ModelError(f"The weights {path} are not a regular file. Name a file.")
     if path.suffix not in SUFFIXES:
         raise ModelError(f"Weights are read from {', '.join(SUFFIXES)}, got {path.name}. Save them as one of these.")
     if found.st_size > most_bytes + MAX_HEADER_BYTES:

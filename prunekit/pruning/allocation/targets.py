@@ -51,7 +51,7 @@ class Target:
             return (1 - self.value) * dense
         if self.value >= dense:
             raise PruneError(
-                f"A target of {self.text(self.value)} asks for nothing: the network as it is costs {self.text(dense)}. "
+                f"A target of {self.text(self.value)} removes nothing: the network already costs {self.text(dense)}. "
                 f"Ask for less with {self.flag_name}."
             )
         return self.value

@@ -98,7 +98,7 @@ def _check_groups(found: Mapping[str, object], evidence: Evidence, criterion: st
     missing = [group.name for group in evidence.coupling.free if group.name not in found]
     if missing:
         raise PruneError(
-            f"Criterion {criterion} says nothing of group {missing[0]}, and {len(missing) - 1} more. It must judge "
+            f"Criterion {criterion} gives no score for group {missing[0]}, and {len(missing) - 1} more. It must judge "
             "every group of evidence.coupling.free."
         )
 

@@ -27,22 +27,28 @@ _FOREIGN = re.compile(r"python:[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _CRITERIA: tuple[Criterion, ...] = (
     Ranked(
         "sirfp",
-        "what the loss loses once the kept channels stand in (prunekit's own)",
+        "rise of the loss after the kept channels replace the removed ones (prunekit's own)",
         "cost",
         GRADIENTS,
         sirfp.sirfp_rankings,
     ),
-    Ranked("sirfp-clique", "greedy clique on cosines (after SIRFP, 2025)", "uniform", DATA, sirfp.clique_rankings),
+    Ranked(
+        "sirfp-clique",
+        "greedy clique on cosines (after SIRFP: spatial-aware information redundancy filter pruning, 2025)",
+        "uniform",
+        DATA,
+        sirfp.clique_rankings,
+    ),
     Ranked(
         "sirfp-unweighted",
-        "sirfp without the loss: every output counts alike",
+        "sirfp without the loss and so without labels: all outputs count equally",
         "uniform",
         DATA,
         sirfp.unweighted_rankings,
     ),
     SirfpPaper(),
     SirfpV2(),
-    Scored("random", "uniform random scores: the control", "uniform", NOTHING, magnitude.random_scores),
+    Scored("random", "random scores, for comparison", "uniform", NOTHING, magnitude.random_scores),
     Scored("l1", "sum of absolute filter weights (Li et al. 2017)", "uniform", NOTHING, magnitude.l1_scores),
     Scored("l2", "Euclidean norm of the filter weights", "uniform", NOTHING, magnitude.l2_scores),
     Scored("slimming", "scale of the batch norm (Liu et al. 2017)", "global", NOTHING, slimming.slimming_scores),
@@ -121,7 +127,7 @@ def is_foreign(name: str) -> bool:
 def _imported(name: str, *, trust_code: bool) -> Criterion:
     module_name, _, attribute = name.removeprefix("python:").partition(":")
     if not trust_code:
-        raise UntrustedCodeError(f"The criterion {name} runs code that prunekit does not bring")
+        raise UntrustedCodeError(f"The criterion {name} runs code that is not part of prunekit")
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
     except ImportError as error:

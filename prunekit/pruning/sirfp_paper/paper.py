@@ -202,7 +202,7 @@ class SirfpPaper:
         if missing is not None:
             raise PruneError(
                 f"sirfp-paper judges channels by their batch norm, and group {missing} has none that saw data. Its own "
-                f"allocation leaves such groups whole: write {option('allocation', 'auto')}, or choose "
+                f"allocation does not prune such groups: write {option('allocation', 'auto')}, or choose "
                 f"{option('criterion', 'sirfp')}."
             )
         # The floors' infinite level becomes that of a unit that the threshold takes last.

@@ -94,7 +94,7 @@ def class_labels(inputs: tuple[Tensor, ...], labels: object, num_classes: int, i
             "(B, 3, H, W) and labels (B, H, W) of the same size; for another task, give its loss= too."
         )
     if not images_B3HW.is_floating_point() or labels.is_floating_point():
-        raise PruneError("Images must be float numbers and labels whole ones. Prepare the batches as for training.")
+        raise PruneError("Images must be floating-point tensors and labels integers. Prepare them as for training.")
     counted = labels[labels != ignore_index]
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < num_classes:
         raise PruneError(

@@ -103,7 +103,7 @@ def _check(request: Request) -> None:
         raise PruneError(f"align and max_batches are at least 1, got {request.align} and {request.max_batches}.")
     if request.target.kind == "latency" and request.meter is None and request.table is None:
         raise PruneError(
-            "A target in milliseconds is measured on the machine it shall run on. "
+            "A target in milliseconds is measured on the machine that the network will run on. "
             "Give meter=prunekit.open_meter(), or a table that was measured earlier."
         )
 

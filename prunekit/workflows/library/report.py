@@ -52,6 +52,6 @@ class ModuleReport:
             f"{self.criterion} on {seen}, shared out by {self.allocation}",
             f"MACs        {self.macs_before:>15,} -> {self.macs_after:>15,}  ({self.ratio:.1%} removed)",
             f"parameters  {self.params_before:>15,} -> {self.params_after:>15,}",
-            f"equal to the masked network within {self.exactness:.1e}; {len(self.whole)} groups of channels stay whole",
+            f"equal to the masked network within {self.exactness:.1e}; {len(self.whole)} groups are not prunable",
         ]
         return "\n".join(lines if self.latency_ms is None else [*lines, f"measured latency {self.latency_ms:.4g} ms"])

@@ -3,7 +3,7 @@
 Shapes: B batch, K classes, h w the images' size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
@@ -15,7 +15,7 @@ from prunekit.workflows.library.subject import Subject
 
 
 @contextmanager
-def running(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+def running(model: nn.Module) -> Generator[Callable[[Tensor], Tensor], None, None]:
     """Give what runs images_B3hw to logits_BKhw of their size, in evaluation mode, on the network's device.
 
     Raises:

@@ -117,7 +117,7 @@ def _pair(batch: object) -> tuple[Tensor, Tensor]:
             'Pick them from a loader of dicts by: ((batch["image"], batch["mask"]) for batch in loader).'
         )
     if not images.is_floating_point() or labels.is_floating_point():
-        raise DataError("Images must be float numbers and labels whole ones. Prepare the batches as for training.")
+        raise DataError("Images must be floating-point tensors and labels integers. Prepare them as for training.")
     return images, labels
 
 

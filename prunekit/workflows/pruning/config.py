@@ -29,50 +29,53 @@ class PruneConfig(Section):
 
     ratio: float | None = Field(None, gt=0, lt=1, description="share of the MACs to remove")
     target_macs: float | None = Field(
-        None, gt=0, le=1e18, description="MACs that remain, of one image at the run's size"
+        None, gt=0, le=1e18, description="remaining MACs, for one image of the run's size"
     )
-    target_params: float | None = Field(None, gt=0, le=1e18, description="parameters that remain")
+    target_params: float | None = Field(None, gt=0, le=1e18, description="remaining parameters")
     target_latency_ms: float | None = Field(
-        None, gt=0, le=1e9, description="latency that remains, by a measured table [ms]"
+        None, gt=0, le=1e9, description="remaining latency, from measurements on this machine [ms]"
     )
-    criterion: Text = Field("sirfp", description="which channels go; prunekit prune --list-criteria explains each")
+    criterion: Text = Field("sirfp", description="importance criterion; prunekit prune --list-criteria explains each")
     allocation: Literal["auto", "uniform", "global", "cost", "balanced"] = Field(
         "auto",
-        description="channels each group loses; auto: as the criterion asks",
+        description="how the cut is distributed over the groups; auto: as the criterion recommends",
     )
     align: int = Field(8, ge=1, le=4096, description="channel counts are kept multiples of this")
     schedule: Literal["one-shot", "iterative", "gradual"] = Field(
-        "one-shot", description="all at once, in equal parts, or in parts that shrink (cubic)"
+        "one-shot", description="all at once, in equal steps, or in shrinking (cubic) steps"
     )
     stages: tuple[float, ...] = Field(
         (), max_length=98, description="shares removed after each stage before the last (iterative)"
     )
     steps: int | None = Field(None, ge=1, le=99, description="stages; None: 1 one-shot, 2 iterative, 4 gradual")
-    epochs: int = Field(
-        10, ge=0, le=MAX_COUNT, description="epochs of fine-tuning after the last stage; 0 leaves it as cut"
-    )
+    epochs: int = Field(10, ge=0, le=MAX_COUNT, description="epochs of fine-tuning after the last stage; 0 skips it")
     stage_epochs: int = Field(2, ge=0, le=MAX_COUNT, description="epochs of fine-tuning after each earlier stage")
-    min_miou: float | None = Field(None, gt=0, le=1, description="a stage that ends below this is taken back")
+    min_miou: float | None = Field(None, gt=0, le=1, description="a stage that ends below this is undone")
     init: Literal["pruned", "rewind", "random"] = Field(
         "pruned", description="weights that fine-tuning starts from: as cut, early ones of the same training, new ones"
     )
-    distill: Literal["none", "logits", "channel"] = Field("none", description="follow the source network's logits")
+    distill: Literal["none", "logits", "channel"] = Field(
+        "none", description="distillation from the source network's logits"
+    )
     compensate: Literal["auto", "none", "linear"] = Field(
-        "auto", description="express removed channels by kept ones; auto is linear, or what the criterion's paper does"
+        "auto",
+        description="fold what removed channels contribute into kept ones; auto: linear, or the criterion's own",
     )
     bn_batches: int = Field(
         16, ge=0, le=MAX_COUNT, description="batches to re-estimate batch norms on after the cut; 0 keeps them"
     )
     sparsity: Literal["none", "l1", "polarisation", "group", "mask"] = Field(
-        "none", description="pull on what is to go, in a training before the cut"
+        "none", description="sparsity training before the cut"
     )
     sparsity_epochs: int = Field(5, ge=1, le=MAX_COUNT, description="epochs of that training")
     loss: Literal["ce", "gsrl"] | None = Field(None, description="loss of the fine-tuning; None keeps the run's")
     sampler: Literal["uniform", "balanced"] | None = Field(None, description="how images are drawn; None: the run's")
-    lr: float = Field(1e-3, gt=0, le=1000, description="peak learning rate of the fine-tuning")
+    lr: float = Field(1e-3, gt=0, le=1000, description="highest learning rate of the fine-tuning")
     batches: int = Field(16, ge=1, le=MAX_COUNT, description="batches the channel statistics are collected on")
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of choice, order and augmentation")
-    precision: Literal["fp32", "bf16", "fp16"] | None = Field(None, description="autocast type; None keeps the run's")
+    seed: int = Field(0, ge=0, lt=2**31, description="random seed of selection, image order and augmentation")
+    precision: Literal["fp32", "bf16", "fp16"] | None = Field(
+        None, description="number format of fine-tuning; None keeps the run's"
+    )
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="None keeps the run's")
     threads: int | None = Field(None, ge=0, le=MAX_THREADS, description="CPU threads; None keeps the run's")
     settings: dict[str, Any] = Field({}, description="other settings of the fine-tuning: train.KEY and some data.KEY")

@@ -83,8 +83,8 @@ def check_cuts(found: Selection, coupling: Coupling, target: Target, align: int)
     """Refuse a target that lies within the tolerance of the network as it is."""
     if not coupling.removed(found.keep).any():
         raise PruneError(
-            f"{target.flag} removes no channel: counts are multiples of {align}, and "
-            f"less than one step is asked for. Ask for more, or lower {spelled('--align', 'align')}."
+            f"{target.flag} removes no channel: channel counts are kept multiples of {align}, and "
+            f"the target is less than one step away. Remove more, or lower {spelled('--align', 'align')}."
         )
 
 

@@ -258,7 +258,7 @@ def read_report(run: RunDirectory) -> PruneReport:
     if values.get("format") != FORMAT:
         raise RunError(
             f"{path} has format {shown(values.get('format'))}, this prunekit reads {FORMAT}: another version wrote it. "
-            "Prune again; the source is as it was."
+            "Prune again; the source run is unchanged."
         )
     stored = {name: value for name, value in values.items() if name not in _DERIVED}
     try:
@@ -272,10 +272,10 @@ def read_report(run: RunDirectory) -> PruneReport:
     if planned != asked or done > planned or not in_order or (report.finished and not done):
         raise RunError(
             f"{path} is damaged: its settings ask for {asked} stages, {planned} are planned and {done} described. "
-            "Prune again; the source is as it was."
+            "Prune again; the source run is unchanged."
         )
     if (report.target == "latency") != (report.machine is not None):
-        raise RunError(f"{path} is damaged: target and machine do not fit. Prune again; the source is as it was.")
+        raise RunError(f"{path} is damaged: target and machine do not fit. Prune again; the source run is unchanged.")
     return report
 
 
@@ -294,7 +294,7 @@ def config_of(report: PruneReport, run: RunDirectory) -> PruneConfig:
 def _damaged(path: Path, error: ValidationError, within: str = "") -> RunError:
     first = error.errors()[0]
     where = within + ".".join(str(part)[:100] for part in first["loc"])
-    return RunError(f"{path} is damaged: {where}: {first['msg']}. Prune again; the source is as it was.")
+    return RunError(f"{path} is damaged: {where}: {first['msg']}. Prune again; the source run is unchanged.")
 
 
 def is_pruning(run: RunDirectory) -> bool:

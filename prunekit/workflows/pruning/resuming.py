@@ -51,7 +51,7 @@ def find_source(report: PruneReport, target: RunDirectory) -> RunDirectory:
     beside = (target.path / report.source_relative, target.path.parent / named.name)
     there = [run for run in map(RunDirectory, (named, *beside)) if run.model_path.exists()]
     if not there:
-        raise RunError(f"{target.path} prunes {named}, which is gone. Put it back to go on, or prune another run.")
+        raise RunError(f"{target.path} prunes {named}, which is gone. Restore it to continue, or prune another run.")
     for run in there:
         if read_card(run).weights_sha256 == report.source_sha256:
             return run

@@ -67,7 +67,7 @@ def table_of(now: Analysed) -> LatencyTable:
     """
     if now.table is None:
         raise PruneError(
-            "A target in milliseconds needs a latency table of this network on the machine it shall run on. "
+            "A target in milliseconds needs a latency table of this network on the machine that it will run on. "
             + spelled("prunekit prune --target-latency measures one.", "Pass meter=prunekit.open_meter(), or table=.")
         )
     return now.table

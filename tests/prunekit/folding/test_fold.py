@@ -112,8 +112,8 @@ def test_folded_networks_export():
 @pytest.mark.parametrize(
     ("head", "scenes", "says"),
     [
-        ("ccs", None, "images of the task"),
-        ("ccs", [], "No scenes"),
+        ("ccs", None, "some training images"),
+        ("ccs", [], "No images"),
         ("plain", [torch.zeros(1, 3, 64, 64)], "a network with a CCS head"),
     ],
 )

@@ -56,8 +56,8 @@ def test_a_run_names_neither_a_folder_nor_a_place(folder, spec):
         ({"model_type": "upernet"}, "of the type 'upernet'; known are mobilenet_v2, .*python:package"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "sets auto_map, which is not known"),
         ({"_attn_implementation": "kernels-community/flash-attn"}, "sets _attn_implementation"),
-        ({"hidden_act": "kernels-community/act"}, "hidden_act to neither a number, a name nor"),
-        ({"hidden_sizes": {"a": 1}}, "hidden_sizes to neither"),
+        ({"hidden_act": "kernels-community/act"}, "hidden_act to something other than a number"),
+        ({"hidden_sizes": {"a": 1}}, "hidden_sizes to something other"),
         ({"hidden_act": "a" * 5000}, "5[0-9]* characters of settings"),
     ],
 )

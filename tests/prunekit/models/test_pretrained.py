@@ -136,7 +136,7 @@ def test_a_backbone_of_torchvision_comes_from_the_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("spec", [SMP, TIMM])
 def test_offline_and_without_a_cache_it_is_said_what_to_do(cache, spec):
-    with pytest.raises(ModelError, match=r"pretrained weights of smp:Unet cannot be had .*--no-pretrained"):
+    with pytest.raises(ModelError, match=r"pretrained weights of smp:Unet cannot be downloaded .*--no-pretrained"):
         build(spec, num_classes=3, pretrained=True)
 
 

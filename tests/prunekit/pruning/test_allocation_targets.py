@@ -33,7 +33,7 @@ def test_an_unknown_kind_is_refused() -> None:
 )
 @pytest.mark.parametrize("value", [100.0, 101.0])
 def test_a_target_that_the_dense_network_meets_is_refused(kind: str, flag: str, value: float) -> None:
-    with pytest.raises(PruneError, match=f"asks for nothing.*{flag}"):
+    with pytest.raises(PruneError, match=f"removes nothing.*{flag}"):
         Target(kind, value).wanted(100.0)  # type: ignore[arg-type]
 
 

@@ -69,5 +69,5 @@ def test_collecting_leaves_the_network_as_it_was() -> None:
 
 def test_without_data_there_is_one_clear_error() -> None:
     network = TwinChannels()
-    with pytest.raises(PruneError, match="never seen"):
+    with pytest.raises(PruneError, match="never used"):
         collect(network, analyse(network, (images()[0],)), [])

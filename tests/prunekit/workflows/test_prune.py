@@ -182,7 +182,7 @@ def test_a_pruned_run_can_be_pruned_again(source, new_run, config) -> None:
         ({"ratio": 0.999}, r"out of reach.*--ratio 0\.\d"),
         ({"ratio": 0.999, "schedule": "iterative"}, "out of reach"),
         ({"ratio": 0.999, "sparsity": "l1"}, "out of reach"),
-        ({"target_macs": 1e12}, "asks for nothing"),
+        ({"target_macs": 1e12}, "removes nothing"),
         ({"target_latency_ms": 1.0}, "latency table"),
         ({"min_miou": 0.999}, "--min-miou"),
         ({"ratio": 1e-6}, "removes no channel"),

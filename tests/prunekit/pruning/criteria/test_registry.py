@@ -192,5 +192,5 @@ def test_a_criterion_that_leaves_groups_out_is_refused(
     normed_network: Build, evidence_for: Make, kind: Callable[..., Criterion]
 ) -> None:
     partial = kind("partial", "judges nothing", "uniform", frozenset(), lambda _: {})
-    with pytest.raises(PruneError, match="Criterion partial says nothing of group"):
+    with pytest.raises(PruneError, match="Criterion partial gives no score for group"):
         partial.rank(evidence_for(normed_network()))

@@ -240,7 +240,7 @@ def test_progress_is_told_step_by_step_and_nothing_is_printed(capsys: pytest.Cap
     told: list[tuple[str, int, int]] = []
     prunekit.prune(network(), batches(), progress=lambda *step: told.append(step))
     assert told[0] == ("Analysing which channels belong together", 0, 0)
-    assert [row[1:] for row in told if row[0] == "Measuring batch norms anew"] == [(0, 2), (1, 2), (2, 2)]
+    assert [row[1:] for row in told if row[0] == "Measuring batch norms again"] == [(0, 2), (1, 2), (2, 2)]
     prunekit.prune(network(), batches())
     assert capsys.readouterr() == ("", "")
     prunekit.prune(network(), batches(), progress=True)
@@ -256,7 +256,7 @@ def test_progress_is_told_step_by_step_and_nothing_is_printed(capsys: pytest.Cap
         ((torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 4, dtype=torch.int64)), "same size"),
         ((torch.zeros(1, 3, 8, 8), torch.full((1, 8, 8), 4)), "Labels run from 4 to 4"),
         ((torch.zeros(1, 3, 8, 8), torch.full((1, 8, 8), -1)), "Labels run from -1"),
-        ((torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8)), "whole ones"),
+        ((torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8)), "labels integers"),
         ((torch.full((1, 3, 8, 8), torch.nan), torch.zeros(1, 8, 8, dtype=torch.int64)), "finite"),
         (torch.full((1, 3, 8, 8), torch.inf), "finite"),
         ({"image": torch.zeros(1, 3, 8, 8)}, r'batch\["image"\]'),
