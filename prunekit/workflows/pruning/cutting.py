@@ -88,7 +88,7 @@ def check_cuts(found: Selection, coupling: Coupling, target: Target, align: int)
         )
 
 
-MEASURING: Final = "Measuring batch norms anew"
+MEASURING: Final = "Measuring batch norms again"
 PROVING: Final = "Proving that the cut network equals the masked one"
 
 
