@@ -39,6 +39,29 @@ def holding(path: Path) -> Generator[None]:
         os.close(lock)
 
 
+def holder_of(path: Path) -> int | None:
+    """Return the process that holds `path` as its lock, 0 where its number is not known; None where nobody does."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            return None
+        holder = _holder(lock)
+        if not _lives(holder):
+            return None
+        # Tried last, since whoever begins at this instant would find the lock taken.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder or 0
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+    return None
+
+
 def _locked(path: Path) -> int:
     """Return the locked descriptor of the file that `path` names at that moment."""
     while True:

@@ -5,6 +5,7 @@ A network is rebuilt by making the dense one from its factory, applying the prun
 
 import contextlib
 import hashlib
+import shlex
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from prunekit import __version__
 from prunekit.data.dataset import ClassMap
-from prunekit.errors import DataError, ModelError, RunError, UntrustedCodeError
+from prunekit.errors import DataError, ModelError, RunError, RunUsageError, UntrustedCodeError
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.soundness import check_weights
 from prunekit.models.trust import Bounded
@@ -24,8 +25,9 @@ from prunekit.models.zoo import build
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.surgery import prune_
 from prunekit.recipe import ModelConfig
-from prunekit.run import RunDirectory, write_atomically
+from prunekit.run import IMPORT, PRUNE, RunDirectory, resume_command, write_atomically
 from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
+from prunekit.validation import first_sentence
 from prunekit_runtime.errors import ContractError
 from prunekit_runtime.jsonfile import parse_json, read_bounded
 from prunekit_runtime.preprocessing import Preprocessing
@@ -176,16 +178,14 @@ def read_card(run: RunDirectory) -> ModelCard:
     """
     path = run.model_path
     if not path.is_file():
-        raise RunError(f"{run.path} holds no model.json, so its training did not end. {_again(run)}")
+        raise RunUsageError(_unfinished(run))
     try:
         content = read_bounded(path, MAX_CARD_BYTES)
         parse_json(content)  # its bounds; the values are read by the next line, which knows JSON's lists as tuples
         card = ModelCard.model_validate_json(content, strict=True)
         _ = card.contract, card.classes  # both check their values
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise RunError(f"{path} is damaged: {where}: {first['msg']}. {_again(run)}") from None
+        raise RunError(f"{path} is damaged: {first_sentence(error, ModelCard)}. {_again(run)}") from None
     except (ContractError, DataError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
     except ValueError as error:
@@ -256,14 +256,25 @@ def _load_weights_(network: nn.Module, path: Path) -> None:
     load_tensors_(network, tensors, path)
 
 
+def _unfinished(run: RunDirectory) -> str:
+    command = resume_command(run)
+    if not run.path.is_dir() or command is None:
+        return f"{run.path} holds no model.json, so its training did not end. {_again(run)}"
+    return (
+        f"{run.path} is not finished: it holds no model.json. Go on with: {command}   "
+        f"How far it is: prunekit status {shlex.quote(str(run.path))}"
+    )
+
+
 def _again(run: RunDirectory) -> str:
     """Advise: networks as cut lie in their pruning, which writes its end again but not what it began from."""
     if run.path.name == "pruned" and (run.path.parent / "recipe.toml").exists():
         return "Prune again; the source run is unchanged."
-    if (run.path / "import.json").exists():
+    if (run.path / IMPORT).exists():
         return "Import the network again."
-    command = "prune" if (run.path / "prune.json").exists() else "train"
-    return f"Repeat the step that wrote it, or continue with: prunekit {command} --resume {run.path}"
+    step = "prune" if (run.path / PRUNE).exists() else "train"
+    command = resume_command(run) or f"prunekit {step} --resume {shlex.quote(str(run.path))}"
+    return f"Repeat the step that wrote it, or continue with: {command}"
 
 
 def _versions() -> dict[str, str]:

@@ -9,13 +9,14 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from prunekit.errors import ConfigError
-from prunekit.tomltext import parse_toml, shown
+from prunekit.tomltext import parse_toml
+from prunekit.validation import Namer, dotted, sentences
 from prunekit_runtime.jsonfile import read_bounded
+from prunekit_runtime.near import near_path
 from prunekit_runtime.text import printable_name
 
 MAX_RECIPE_BYTES: Final = 1 << 16
 MAX_MASK_VALUES: Final = 255  # as many as there can be classes
-_TOLD: Final = 10  # errors in one message
 MAX_SIDE: Final = 1 << 14  # px, as the preprocessing contract has it
 MAX_SCALE: Final = 16
 MAX_COUNT: Final = 10**6  # of epochs, steps, images: above any training, below what arithmetic and lists bear
@@ -370,8 +371,13 @@ class Recipe(Section):
     selection: SelectionConfig = SelectionConfig()
 
 
-def parse_recipe(values: dict[str, Any]) -> Recipe:
+def parse_recipe(values: dict[str, Any], *, source: str = "The recipe", named: Namer = dotted) -> Recipe:
     """Check `values` and fill in every default.
+
+    Args:
+        values: section by section.
+        source: what the values are from, for a message; empty where `named` says it all.
+        named: returns what a user knows a setting by.
 
     Raises:
         ConfigError: a key is unknown or a value out of range; the message names each.
@@ -379,20 +385,20 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        found = error.errors()[:_TOLD]
-        lines = [
-            f"{'.'.join(str(part)[:100] for part in e['loc'])}: {e['msg']} (got {shown(e['input'])})" for e in found
-        ]
-        raise ConfigError("The recipe cannot be followed:\n  " + "\n  ".join(lines)) from None
+        told = sentences(error, Recipe, named=named)
+        if not source:
+            raise ConfigError("\n".join(told)) from None
+        between = " " if len(told) == 1 else "\n  "
+        raise ConfigError(f"{source} cannot be followed:{between}" + "\n  ".join(told)) from None
 
 
-def read_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+def read_recipe(path: Path, overrides: dict[str, Any] | None = None, *, named: Namer = dotted) -> Recipe:
     """Read a TOML recipe; `overrides` maps "section.key" to a value and wins over the file.
 
     Raises:
         ConfigError: the file is missing, too large, not TOML, or holds what `parse_recipe` refuses.
     """
-    return parse_recipe(merge(read_toml(path), overrides or {}))
+    return parse_recipe(merge(read_toml(path), overrides or {}), source=f"Recipe {path}", named=named)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -402,7 +408,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, over 64 KiB, or not TOML.
     """
     if not path.is_file():
-        raise ConfigError(f"Recipe {path} does not exist. Name a TOML file, or leave --recipe out for the defaults.")
+        raise ConfigError(
+            f"Recipe {path} does not exist.{near_path(path)} Name a TOML file, or leave --recipe out for the defaults."
+        )
     try:
         content = read_bounded(path, MAX_RECIPE_BYTES)
     except ValueError as error:
@@ -420,11 +428,11 @@ def merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
         ConfigError: an override has no section, or the section holds a plain value.
     """
     merged = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
-    for dotted, value in overrides.items():
-        section, dot, key = dotted.partition(".")
+    for name, value in overrides.items():
+        section, dot, key = name.partition(".")
         keys = merged.setdefault(section, {})
         if not dot or not isinstance(keys, dict):
-            raise ConfigError(f"Setting {dotted!r} names no section and key. Write it like train.epochs.")
+            raise ConfigError(f"Setting {name!r} names no section and key. Write it like train.epochs.")
         keys[key] = value
     return merged
 

@@ -1,9 +1,11 @@
 """Run directories: numbered folders under runs/, each file written atomically."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -13,14 +15,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prunekit.data_paths import anchored, located, overriding
-from prunekit.errors import RunError
+from prunekit.errors import ConfigError, PrunekitError, RunError, RunUsageError
 from prunekit.locking import HeldError, holding
 from prunekit.recipe import Recipe, dump_recipe, read_recipe
+from prunekit.validation import first_sentence
 from prunekit_runtime.jsonfile import parse_json, read_bounded
+from prunekit_runtime.near import near_path
 
 RUNS = Path("runs")
 LOCK = ".lock"
+PRUNE = "prune.json"
+IMPORT = "import.json"
 _TEMPORARY = ".writing-"
+_NAMED = 4  # names of files that an error shows
+_LOOKED_AT = 1000
 _NUMBERED = re.compile(r"(\d{4,})-([a-z0-9][a-z0-9.-]*)")
 
 
@@ -61,8 +69,17 @@ class RunDirectory:
         return self.path / "labels.json"
 
     def recipe(self, overrides: dict[str, Any] | None = None) -> Recipe:
-        """Read the recipe back; data that moved along with the run is found again, and `overrides` win."""
-        return located(read_recipe(self.recipe_path, overriding(overrides or {})), self.path)
+        """Read the recipe back; data that moved along with the run is found again, and `overrides` win.
+
+        Raises:
+            RunError: the run's recipe is missing or damaged.
+            ConfigError: `overrides` cannot be followed.
+        """
+        try:
+            recipe = read_recipe(self.recipe_path, overriding(overrides or {}))
+        except ConfigError as error:
+            raise _whose(error, self.recipe_path, overrides) from None
+        return located(recipe, self.path)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write `recipe.toml`, paths of data absolute and as seen from here."""
@@ -140,6 +157,15 @@ class RunDirectory:
         return all(entry.name == LOCK or entry.name.startswith(_TEMPORARY) for entry in self.path.iterdir())
 
 
+def _whose(error: ConfigError, path: Path, overrides: dict[str, Any] | None) -> PrunekitError:
+    """Return the error of overrides as it is, and one of a run's own recipe as that of a damaged run."""
+    if overrides:
+        with contextlib.suppress(ConfigError):
+            read_recipe(path)
+            return error
+    return RunError(str(error))
+
+
 def _busy(run: RunDirectory) -> RunError:
     return RunError(f"Another process is writing to {run.path}. Wait for it, or name another run.")
 
@@ -165,16 +191,39 @@ def open_run(path: Path) -> RunDirectory:
     """Open an existing run.
 
     Raises:
-        RunError: the folder does not exist or is no run.
+        RunUsageError: the folder does not exist or is no run.
     """
     if path.is_file():
-        raise RunError(f"A run is a folder, and {path} is a file. Did you mean {path.parent}?")
+        inside = path.parent if (path.parent / "recipe.toml").exists() else path.parent.parent
+        run = f" Did you mean {inside}?" if (inside / "recipe.toml").exists() else ""
+        raise RunUsageError(f"{path} is a file, and a run is a folder that prunekit train, import or prune wrote.{run}")
     if not path.is_dir():
-        raise RunError(f"Run {path} does not exist. {_known(path.parent)}")
+        near = near_path(path) or f" {_known(path.parent)}"
+        raise RunUsageError(f"Run {path} does not exist.{near}")
     run = RunDirectory(path)
     if not run.recipe_path.exists():
-        raise RunError(f"{path} holds no recipe.toml, so it is not a run directory. {_known(path.parent)}")
+        raise RunUsageError(f"{path} holds no recipe.toml, so it is not a run directory. {_known(path.parent)}")
     return run
+
+
+def _contents(folder: Path) -> str:
+    """Return what a folder holds, for somebody who took it for a run."""
+    names = sorted(entry.name for entry in itertools.islice(folder.iterdir(), _LOOKED_AT))
+    if not names:
+        return "it is an empty folder"
+    inside = next((name for name in names if (folder / name / "recipe.toml").exists()), None)
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    held = f"it holds {', '.join(names[:_NAMED])}{rest}"
+    return held if inside is None else f"{held}, of which {inside} is one"
+
+
+def resume_command(run: RunDirectory) -> str | None:
+    """Return the command that goes on with a run that was interrupted; None where nothing was begun, or it cannot."""
+    if (run.path / PRUNE).exists():
+        return f"prunekit prune --resume {shlex.quote(str(run.path))}"
+    if (run.path / IMPORT).exists() or not run.recipe_path.exists():
+        return None
+    return f"prunekit train --resume {shlex.quote(str(run.path))}"
 
 
 def newest_run(root: Path = RUNS, *, kinds: tuple[str, ...] = ()) -> RunDirectory:
@@ -189,7 +238,16 @@ def newest_run(root: Path = RUNS, *, kinds: tuple[str, ...] = ()) -> RunDirector
         if run.model_path.exists() and (not kinds or kind in kinds):
             return run
     kind = f"{' or '.join(kinds)} " if kinds else ""
-    raise RunError(f"No finished {kind}run under {root}/. Train one first: prunekit train; or name a run.")
+    raise RunUsageError(f"No finished {kind}run under {root}/. {_begun(root)}")
+
+
+def _begun(root: Path) -> str:
+    """Return what to do where no run is finished: go on with the newest that was begun, or train."""
+    for _, path in sorted(_numbered(root), reverse=True):
+        command = resume_command(RunDirectory(path))
+        if command is not None:
+            return f"{path} was begun; go on with: {command}   How far it is: prunekit status {shlex.quote(str(path))}"
+    return "Train one first: prunekit train; or name a run."
 
 
 def _numbered(root: Path) -> list[tuple[int, Path]]:
@@ -249,8 +307,7 @@ def _checked_row(row: Any) -> dict[str, Any]:
     try:
         _Row.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'a row'}: {first['msg']}") from None
+        raise ValueError(f"a row's {first_sentence(error, _Row)}") from None
     return row
 
 

@@ -9,6 +9,7 @@ from prunekit_cli import data_options, formats, options, output
 from prunekit_cli.folders import recipe_near
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
+from prunekit_runtime.near import near_path
 
 if TYPE_CHECKING:
     from prunekit.recipe import DataConfig
@@ -65,8 +66,8 @@ def command(
     """Compute the mIoU of a model on a data set: at the size of the masks, with the preprocessing saved with it."""
     part = options.one_of("--split", split, ("train", "val", "test"))
     named = {"data.name": data, "data.root": root, **data_options.mask_settings(classes, ignore_index, images, masks)}
-    overrides = options.parse_settings(settings) | options.given(named)
-    config = _data(model, overrides)
+    flags, chosen = options.given(named), options.parse_settings(settings)
+    config, overrides = _data(model, flags, chosen), chosen | flags
     rows = [
         Setting("data", f"{config.name} {config.root}".strip(), "--data --root"),
         Setting("split", split, "--split"),
@@ -80,19 +81,19 @@ def command(
         _show(report)
 
 
-def _data(model: Path, overrides: dict[str, Any]) -> "DataConfig":
-    from prunekit.recipe import merge, parse_recipe
+def _data(model: Path, flags: dict[str, Any], settings: dict[str, Any]) -> "DataConfig":
     from prunekit.run import RunDirectory
 
+    overrides = settings | flags
     options.only_section("data", overrides)
     if not model.exists():
-        raise options.OptionError(f"{model} does not exist. Name a run, an ONNX file or an engine.")
+        raise options.OptionError(f"{model} does not exist.{near_path(model)} Name a run, an ONNX file or an engine.")
     recipe = recipe_near(model)
     if recipe is not None:
         return RunDirectory(recipe.parent).recipe(overrides).data
     if "data.name" not in overrides:
         raise options.OptionError(f"No recipe.toml near {model} says which data set it was trained on. Give --data.")
-    return parse_recipe(merge({}, overrides)).data
+    return options.recipe_of(None, flags, settings).data
 
 
 def _evaluate(

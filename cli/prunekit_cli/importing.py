@@ -1,7 +1,7 @@
 """`prunekit import`: make a run of a network that was trained elsewhere."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -145,7 +145,7 @@ def command(
         "train.device": device,
         "train.threads": threads,
     }
-    prepared = _prepared(recipe, options.parse_settings(settings) | options.given(flags))
+    prepared = _prepared(options.recipe_of(recipe, options.given(flags), options.parse_settings(settings)))
     with target_run(out, "import") as run:
         report = _import(prepared, run)
     if as_json:
@@ -154,12 +154,11 @@ def command(
         _show(report, prepared.recipe, run)
 
 
-def _prepared(path: Path | None, overrides: dict[str, Any]) -> "Prepared":
+def _prepared(recipe: "Recipe") -> "Prepared":
     from prunekit.models.hf import weights_in
-    from prunekit.recipe import merge, parse_recipe, read_recipe
+    from prunekit.recipe import merge, parse_recipe
     from prunekit.workflows.importing import with_own_preprocessing
 
-    recipe = parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
     if "name" not in recipe.model.model_fields_set:
         raise OptionError(
             "Which network is it? Name it as it was trained: --model SPEC, for example smp:Unet?encoder=resnet18"

@@ -7,6 +7,7 @@ import typer
 
 from prunekit_cli import formats, options, output
 from prunekit_cli.output import Setting, Table
+from prunekit_runtime.near import near_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,7 +133,7 @@ def _from_spec(model: str, classes: int | None) -> "tuple[Segmenter, tuple[int, 
     try:
         parse_spec(model)
     except PrunekitError as error:
-        missing = f" {model!r} is no folder of a run either." if ":" not in model else ""
+        missing = "" if ":" in model else f" There is no run {model!r} either.{near_path(Path(model))}"
         raise options.OptionError(f"{error}{missing}") from None
     return build(model, num_classes=CLASSES if classes is None else classes).eval(), SIZE
 

@@ -8,7 +8,9 @@ import io
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +18,7 @@ from typer.core import TyperGroup
 
 from prunekit.errors import UntrustedCodeError
 from prunekit_cli import (
+    completion,
     data,
     demo,
     evaluate,
@@ -27,14 +30,22 @@ from prunekit_cli import (
     profile,
     prune,
     recipe,
+    runs,
+    status,
     train,
 )
 from prunekit_cli.panels import in_panels
 from prunekit_runtime.errors import PrunekitError
-from prunekit_runtime.failures import sentence_of
+from prunekit_runtime.failures import exit_code_of, sentence_of
+from prunekit_runtime.stopping import stop_code, stop_on_signals, stop_sentence
 from prunekit_runtime.text import printable
 
 _GIVEN = "prunekit.given"
+_EPILOG = (
+    "Exit codes: 0 done; 1 something failed (damaged data, no memory, a full disk, a proof); 2 the command has to be "
+    "changed (a value, a name, a path, options that do not go together, a package to install); 130, 143, 129 ended by "
+    "Ctrl-C, SIGTERM, SIGHUP: prunekit status says how to go on."
+)
 
 
 class Commands(TyperGroup):
@@ -51,9 +62,10 @@ class Commands(TyperGroup):
             answer = super().invoke(ctx)
             output.flush()
             return answer
-        except KeyboardInterrupt:
-            output.fail("Interrupted.")
-            raise typer.Exit(130) from None  # 128 + SIGINT, what shells expect
+        except KeyboardInterrupt as stop:
+            with suppress(OSError):  # SIGHUP says that the terminal is gone
+                output.fail(stop_sentence(stop))
+            raise typer.Exit(stop_code(stop)) from None
         except Exception as error:
             code = _exit_code(error, ctx)
             if code is None:
@@ -69,11 +81,23 @@ def _exit_code(error: Exception, ctx: Any) -> int | None:
     message = _sentence(error, ctx)
     if message is None and isinstance(getattr(error, "message", None), str):
         # An error of usage, which typer shows: it repeats words of the command line, and so names of files.
-        error.message = printable(error.message)  # pyright: ignore[reportAttributeAccessIssue]  just asked for
+        error.message = printable(_reworded(error))  # pyright: ignore[reportAttributeAccessIssue]  just asked for
     if message is None or os.environ.get("PRUNEKIT_DEBUG"):
         return None
     output.fail(message)
-    return 1
+    return exit_code_of(error)
+
+
+def _reworded(error: Any) -> str:
+    """Return what an error of usage says; typer lets pydantic judge values, whose words are not for users."""
+    rows = getattr(error.__cause__, "errors", None)
+    if rows is None:
+        return error.message
+    from prunekit.validation import refusal
+
+    parameter = error.param
+    bounds = SimpleNamespace(ge=parameter.min, le=parameter.max)
+    return f"it {refusal(rows()[0], parameter.type_descriptor.annotation, [bounds])}."
 
 
 def _sentence(error: Exception, ctx: Any) -> str | None:
@@ -93,7 +117,13 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
 
 
 @app.callback()
@@ -117,16 +147,20 @@ for _name, _module in {
     "profile": profile,
     "eval": evaluate,
     "predict": predict,
+    "runs": runs,
+    "status": status,
     "recipe": recipe,
     "demo": demo,
 }.items():
     _epilog = "\n\n".join(("Examples:", *_module.EXAMPLES))
+    completion.offer(_module.command)
     app.command(_name, epilog=_epilog, cls=in_panels(getattr(_module, "PANELS", {})))(_module.command)
 app.add_typer(data.app, name="data")
 
 
 def main() -> None:
     """Run the command line."""
+    stop_on_signals()
     with Path(os.devnull).open("w") as nowhere:
         # Python has no stream where the shell closed it (`>&-`): what is written there is not wanted.
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere

@@ -3,28 +3,42 @@
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prunekit.tomltext import parse_toml, shown
-from prunekit_runtime.errors import PrunekitError
+from prunekit_runtime.errors import UsageError
+from prunekit_runtime.near import did_you_mean
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from prunekit.recipe import Recipe
 
-ConfigT = TypeVar("ConfigT", bound="BaseModel")
-
+_FLAGS = {
+    "data.name": "--data",
+    "data.pixel_scale": "--scale",
+    "data.height": "--size",
+    "data.width": "--size",
+    "model.name": "--model",
+    "model.weights_part": "--part",
+    "selection.strategy": "--select",
+    "selection.ratio": "--select-ratio",
+}
+"""Options that are not called like the setting they are for."""
 MAX_SIDE = 1 << 14  # px, as in the preprocessing contract
 MAX_CLASSES = 1 << 16
 
 
-class OptionError(PrunekitError):
+class OptionError(UsageError):
     """An option, or two together, cannot be followed."""
 
 
 RunArgument = Annotated[
     Path | None, typer.Argument(metavar="RUN", help="Run directory.", show_default="newest finished run under runs/")
+]
+AnyRunArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="Run directory, finished or not.", show_default="last written under runs/"),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder to write, new or empty.", show_default="next run")
@@ -128,21 +142,30 @@ def _toml_value(text: str) -> Any:
     return parsed["value"] if set(parsed) == {"value"} else text
 
 
-def checked(config: type[ConfigT], values: dict[str, Any]) -> ConfigT:
-    """Build a settings object from the options that were given.
+def recipe_of(path: Path | None, flags: dict[str, Any], settings: dict[str, Any]) -> "Recipe":
+    """Return the recipe that a file, --set and the options make: an option wins over --set, and that over the file.
+
+    Args:
+        path: the file; None takes the defaults.
+        flags: "section.key" of the options that were given.
+        settings: the same of --set.
 
     Raises:
-        OptionError: a value is out of range; the message names each option.
+        ConfigError: they cannot be followed; a setting is named as it was typed.
     """
-    from pydantic import ValidationError
+    from prunekit.recipe import merge, parse_recipe, read_recipe
+    from prunekit.validation import dotted
 
-    try:
-        return config.model_validate(values)
-    except ValidationError as error:
-        lines = [
-            f"--{'-'.join(str(part) for part in e['loc'])}: {e['msg']}, got {shown(e['input'])}" for e in error.errors()
-        ]
-        raise OptionError("; ".join(lines).replace("_", "-")) from None
+    def named(loc: tuple[int | str, ...]) -> str:
+        setting = ".".join(map(str, loc[:2]))
+        if setting in flags:
+            return _FLAGS.get(setting, "--" + setting.partition(".")[2].replace("_", "-"))
+        return f"--set {dotted(loc)}" if setting in settings else dotted(loc)
+
+    overrides = settings | flags
+    if path is not None:
+        return read_recipe(path, overrides, named=named)
+    return parse_recipe(merge({}, overrides), source="", named=named)
 
 
 def one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
@@ -152,7 +175,8 @@ def one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
         OptionError: it is none of `choices`.
     """
     if value not in choices:
-        raise OptionError(f"{option} takes {', '.join(choices)}; got {value!r}.")
+        listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise OptionError(f"{option} takes {listed}, got {shown(value)}.{did_you_mean(value, choices)}")
     return value
 
 

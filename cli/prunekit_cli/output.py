@@ -11,7 +11,7 @@ import select
 import sys
 import textwrap
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,11 @@ def console(*, stderr: bool) -> "Console":
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDE
     return Plain(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def columns() -> int:
+    """Return how many columns a table of data has room for."""
+    return console(stderr=False).width
 
 
 def result(text: str) -> None:
@@ -204,5 +209,6 @@ def hint_on_interrupt(hint: str, *, once: Path) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         if once.exists():
-            say(hint)
+            with suppress(OSError):  # SIGHUP says that the terminal is gone
+                say(hint)
         raise

@@ -213,14 +213,13 @@ def config_of(given: dict[str, Any]) -> "PruneConfig":
     """
     from pydantic import ValidationError
 
+    from prunekit.validation import sentences
     from prunekit.workflows.prune import PruneConfig
 
     try:
         return PruneConfig.model_validate(_values(given))
     except ValidationError as error:
-        raise OptionError(
-            "; ".join(_sentence(row["loc"], row["msg"], row["input"]) for row in error.errors())
-        ) from None
+        raise OptionError("\n".join(sentences(error, PruneConfig, named=_named))) from None
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
@@ -240,9 +239,8 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _sentence(loc: tuple[int | str, ...], message: str, value: object) -> str:
-    reason = message.removeprefix("Value error, ")
-    return f"{_flag(str(loc[0]))}: {reason}, got {value!r}" if loc else reason[:1].upper() + reason[1:]
+def _named(loc: tuple[int | str, ...]) -> str:
+    return _flag(str(loc[0]))
 
 
 def _flag(name: str) -> str:

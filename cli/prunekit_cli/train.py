@@ -161,25 +161,24 @@ def command(
         "selection.strategy": select,
         "selection.ratio": select_ratio,
     }
-    overrides = options.parse_settings(settings) | options.given(flags)
+    chosen, given = options.parse_settings(settings), options.given(flags)
+    overrides = chosen | given
     if resume is not None:
         moved = {name: value for name, value in overrides.items() if name in _MOVABLE}
         others = [name for name in overrides if name not in moved]
         options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--out": out})])
         _continue(resume, moved, trust_code, as_json)
         return
-    plan, source = _read(recipe, overrides)
+    plan, source = _adopted(options.recipe_of(recipe, given, chosen))
     with target_run(out, "train") as run:
         # What is named on the command line, or in a recipe that is, is the user's own.
         _show(_fit(plan, run, source, resume=False, trust_code=True, held=True), plan, run, as_json)
 
 
-def _read(path: Path | None, overrides: dict[str, Any]) -> tuple["Recipe", str]:
-    """Return the recipe, and whose preprocessing it adopted, if it did."""
-    from prunekit.recipe import merge, parse_recipe, read_recipe
+def _adopted(recipe: "Recipe") -> tuple["Recipe", str]:
+    """Return the recipe with the preprocessing of its pretrained network, and whose that is."""
     from prunekit.workflows.preparing import with_pretrained_preprocessing
 
-    recipe = parse_recipe(merge({}, overrides)) if path is None else read_recipe(path, overrides)
     adopted = with_pretrained_preprocessing(recipe)
     return adopted.recipe, adopted.source
 

@@ -1,40 +1,50 @@
 """A model on the device: measure and check it, or label pictures with it (bench, golden, predict)."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from prunekit_runtime.bench import MIN_AGREEMENT, BenchConfig, bench, make_golden
-from prunekit_runtime.errors import PrunekitError, RunnerError
-from prunekit_runtime.failures import sentence_of
+from prunekit_runtime.errors import PrunekitError, RunnerUsageError
+from prunekit_runtime.failures import exit_code_of, sentence_of
 from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.ort import PROVIDERS
 from prunekit_runtime.predicting import command as predicting
 from prunekit_runtime.preprocessing import read_contract
+from prunekit_runtime.stopping import stop_code, stop_on_signals, stop_sentence
 from prunekit_runtime.text import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is success, 1 a refusal or a failed golden check or picture, 130 an interruption."""
+    """Run one command.
+
+    Returns:
+        the exit code: 0 is success, 1 a failure, also of a golden check or a picture, 2 wrong use; 130, 143, 129 follow
+        Ctrl-C, SIGTERM and SIGHUP.
+    """
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return 130
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            sys.stderr.write(f"{stop_sentence(stop)}\n")
+        return stop_code(stop)
     except Exception as error:
         message = str(error) if isinstance(error, PrunekitError) else sentence_of(error)
         if message is None:
             raise
         sys.stderr.write(f"{printable(message)}\n")
-        return 1
+        return exit_code_of(error)
 
 
 def _bench(options: argparse.Namespace) -> int:
     if options.min_agreement is not None and not options.golden:
-        raise RunnerError("--min-agreement judges a golden check, and there is no --golden. Give both, or neither.")
+        raise RunnerUsageError(
+            "--min-agreement judges a golden check, and there is no --golden. Give both, or neither."
+        )
     report = bench(
         BenchConfig(
             model=options.model,
@@ -111,4 +121,5 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
+    stop_on_signals()
     sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from prunekit_runtime.device import describe_device
-from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.errors import RunnerUsageError
 from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.latency import measure, peak_memory_bytes, summarise
 from prunekit_runtime.opening import open_runner
@@ -91,7 +91,7 @@ def synthetic_picture(height: int, width: int, *, seed: int) -> ByteArray:
 def _picture_size(contract: Preprocessing, height: int, width: int) -> tuple[int, int]:
     size = (height or contract.height, width or contract.width)
     if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
-        raise RunnerError(
+        raise RunnerUsageError(
             f"The size of a picture cannot be {size[0]} x {size[1]} px, at most {MAX_PIXELS} in all. "
             "Give both --height and --width."
         )
@@ -133,7 +133,7 @@ def _images(config: BenchConfig, shape: Shape) -> FloatArray:
         return golden.images
     wanted = tuple(first or second or third for first, second, third in zip(asked, shape, _known(config), strict=False))
     if min(wanted) < 1 or any(size not in (None, want) for size, want in zip(shape, wanted, strict=False)):
-        raise RunnerError(
+        raise RunnerUsageError(
             f"{config.model} takes {show_shape(shape)}, and the input to measure would be {show_shape(wanted)}. "
             "Give --batch, --height and --width, or a contract or golden file that names the size."
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.errors import RunnerError, RunnerUsageError
 
 LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so")
 _SUCCESS = 0
@@ -136,12 +136,12 @@ def open_cuda() -> Cuda:
     try:
         count = cuda.device_count()
     except RunnerError as error:
-        raise RunnerError(
+        raise RunnerUsageError(
             f"No usable NVIDIA GPU. {error} Run nvidia-smi (on a Jetson: tegrastats) to see whether the driver works; "
             f"the CUDA runtime here is {cuda.runtime_version()}."
         ) from error
     if count < 1:
-        raise RunnerError(
+        raise RunnerUsageError(
             "No usable NVIDIA GPU: CUDA counts none. Run the engine on the machine that it was built for."
         )
     return cuda

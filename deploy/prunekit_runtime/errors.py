@@ -15,21 +15,48 @@ class PrunekitError(Exception):
         return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - _END - 5]} ... {text[-_END:]}"
 
 
+class UsageError(PrunekitError):
+    """What was asked for cannot be followed: a value, a name, a path, a combination, or a package that is not there.
+
+    The request has to change, and nothing was tried. Commands end with exit code 2; any other error ends them with 1.
+    """
+
+
 class ContractError(PrunekitError):
     """A preprocessing contract, or an image given to it, is not usable."""
+
+
+class ContractUsageError(ContractError, UsageError):
+    """A contract is not where it was said to be, or does not go with what was asked for."""
 
 
 class RunnerError(PrunekitError):
     """A model file cannot be run here: missing package, wrong provider, wrong shape."""
 
 
+class RunnerUsageError(RunnerError, UsageError):
+    """A model file is not where it was said to be, or not to be run with these options."""
+
+
 class PictureError(PrunekitError):
     """A picture cannot be found, read or written."""
+
+
+class PictureUsageError(PictureError, UsageError):
+    """A picture is not where it was said to be, or is not to be labelled or written like that."""
 
 
 class MeasureError(PrunekitError):
     """A measurement cannot be taken as asked."""
 
 
+class MeasureUsageError(MeasureError, UsageError):
+    """Numbers of runs or images cannot be taken."""
+
+
 class GoldenError(PrunekitError):
     """A golden file is damaged, too large, or belongs to another model."""
+
+
+class GoldenUsageError(GoldenError, UsageError):
+    """A golden file is not where it was said to be."""

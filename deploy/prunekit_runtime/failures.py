@@ -3,6 +3,13 @@
 import errno
 import os
 
+from prunekit_runtime.errors import UsageError
+
+FAILED = 1
+"""Exit code of a command that was right, and something failed: damaged data, no memory, a full disk, a proof."""
+WRONG_USE = 2
+"""Exit code of a command that has to be changed: a value, a name, a path, options that do not go together."""
+
 _SPACE = "Free some space, or write to another disk, and repeat: what was written before is intact."
 _ACCESS = "Name another place, or ask for access to it."
 _REMEDIES = {
@@ -21,6 +28,7 @@ _REMEDIES = {
     errno.EMFILE: "Raise the limit on open files: ulimit -n 4096.",
     errno.ENOMEM: "Close other programs.",
 }
+_WRONG_PATH = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
 _WORKER = "DataLoader worker"  # torch's words for a process that loads data and was ended
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
@@ -34,6 +42,12 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and _WORKER in str(error):
         return f"A process that loads data was ended: {_last_line(error)}. Lower train.workers, or free memory."
     return None
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return what a command ends with after an error that a sentence tells: 2 for wrong use, 1 for a failure."""
+    wrong_path = isinstance(error, OSError) and error.errno in _WRONG_PATH
+    return WRONG_USE if wrong_path or isinstance(error, UsageError) else FAILED
 
 
 def is_out_of_memory(error: BaseException) -> bool:

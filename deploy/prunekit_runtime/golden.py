@@ -14,8 +14,9 @@ from typing import Any, Optional, cast
 import numpy as np
 import numpy.typing as npt
 
-from prunekit_runtime.errors import GoldenError
+from prunekit_runtime.errors import GoldenError, GoldenUsageError
 from prunekit_runtime.jsonfile import read_bounded
+from prunekit_runtime.near import near_path
 from prunekit_runtime.preprocessing import ByteArray, FloatArray, Preprocessing
 from prunekit_runtime.runner import Runner
 
@@ -135,6 +136,8 @@ class GoldenCheck:
                 return cls(**_read_arrays(archive, path))
         except GoldenError:
             raise
+        except FileNotFoundError as error:
+            raise GoldenUsageError(f"Golden file {path} does not exist.{near_path(path)} {_REMEDY}") from error
         except OSError as error:
             raise GoldenError(f"Golden file {path} cannot be read: {error.strerror or error}. {_REMEDY}") from error
         except Exception as error:  # zip, its decoders and numpy's header let through whatever they trip over

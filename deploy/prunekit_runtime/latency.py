@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prunekit_runtime.errors import MeasureError
+from prunekit_runtime.errors import MeasureError, MeasureUsageError
 
 MAX_RUNS = 10**6  # every sample is kept
 Run = Callable[[], object]  # what it returns is thrown away
@@ -79,7 +79,7 @@ def compare(
         MeasureError: a count is out of range, or there is nothing to measure.
     """
     if not runs_by_name or not 1 <= runs <= MAX_RUNS or not 0 <= warmup_runs <= MAX_RUNS:
-        raise MeasureError(
+        raise MeasureUsageError(
             f"Cannot measure {len(runs_by_name)} models with {runs} runs and {warmup_runs} warm-up runs. "
             f"Give at least 1 model, 1 run and 0 warm-up runs, and at most {MAX_RUNS} of each."
         )

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.errors import RunnerUsageError
+from prunekit_runtime.near import near_path
 from prunekit_runtime.ort import OrtRunner, Provider
 from prunekit_runtime.plan import MAGICS
 from prunekit_runtime.trt import TrtRunner
@@ -17,7 +18,7 @@ def is_plan(path: Path) -> bool:
         RunnerError: the file does not exist.
     """
     if not path.is_file():
-        raise RunnerError(f"Model file {path} does not exist. Write one: prunekit export")
+        raise RunnerUsageError(f"Model file {path} does not exist.{near_path(path)} Write one: prunekit export")
     with path.open("rb") as file:
         return file.read(4) in MAGICS or path.suffix in PLAN_SUFFIXES
 
@@ -30,10 +31,12 @@ def open_runner(path: Path, *, provider: Provider | None = None, threads: int | 
     """
     if is_plan(path):
         if provider is not None or threads is not None:
-            raise RunnerError(
+            raise RunnerUsageError(
                 f"{path} is an engine: TensorRT runs it on the GPU. Leave out the provider and the threads."
             )
         return TrtRunner(path)
     if path.suffix != ".onnx":
-        raise RunnerError(f"{path} is neither an ONNX file (.onnx) nor a TensorRT engine. Write one: prunekit export")
+        raise RunnerUsageError(
+            f"{path} is neither an ONNX file (.onnx) nor a TensorRT engine. Write one: prunekit export"
+        )
     return OrtRunner(path, provider or "cpu", threads or 0)

@@ -7,7 +7,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.errors import RunnerError, RunnerUsageError
+from prunekit_runtime.near import did_you_mean, near_path
 from prunekit_runtime.runner import ClosingRunner, FloatArray, Shape, check_images, check_memory, single
 
 MAX_THREADS = 1024
@@ -39,15 +40,19 @@ class OrtRunner(ClosingRunner):
         onnxruntime = require_onnxruntime()
         wanted = _known_provider(onnxruntime, provider)
         if not Path(path).is_file():
-            raise RunnerError(f"ONNX file {path} does not exist. Write one: prunekit export")
+            raise RunnerUsageError(
+                f"ONNX file {path} does not exist.{near_path(Path(path))} Write one: prunekit export"
+            )
         if not 0 <= threads <= MAX_THREADS:
-            raise RunnerError(
+            raise RunnerUsageError(
                 f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or up to {MAX_THREADS}."
             )
         session = _open_session(onnxruntime, Path(path), wanted, _options(onnxruntime, provider, threads, optimise))
         ran = session.get_providers()
         if not ran or ran[0] != wanted:
-            raise RunnerError(f"{wanted} was asked for, but ONNX Runtime would run {path} on {ran}. {_gpu_remedy()}")
+            raise RunnerUsageError(
+                f"{wanted} was asked for, but ONNX Runtime would run {path} on {ran}. {_gpu_remedy()}"
+            )
         self._session: Any = session
         self.path = Path(path)
         self.name = f"onnxruntime {ran[0]} {onnxruntime.__version__}"
@@ -97,7 +102,7 @@ def require_onnxruntime() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise RunnerError(f"ONNX Runtime needs {error.name}, which is missing. {_INSTALL}.") from error
-        raise RunnerError(f"ONNX Runtime is not installed. {_INSTALL}.") from error
+        raise RunnerUsageError(f"ONNX Runtime is not installed. {_INSTALL}.") from error
     except ImportError as error:
         raise RunnerError(f"ONNX Runtime is installed but does not load: {_first_line(error)}") from error
     if not hasattr(module, "InferenceSession") or not hasattr(module, "__version__"):
@@ -116,10 +121,11 @@ def _version(distribution: str) -> str:
 
 def _known_provider(onnxruntime: Any, provider: str) -> str:
     if provider not in PROVIDERS:
-        raise RunnerError(f"Provider {provider!r} is unknown. Choose one of {', '.join(PROVIDERS)}.")
+        near = did_you_mean(provider, PROVIDERS)
+        raise RunnerUsageError(f"Provider {provider!r} is unknown. Choose one of {', '.join(PROVIDERS)}.{near}")
     available = onnxruntime.get_available_providers()
     if PROVIDERS[provider] not in available:
-        raise RunnerError(
+        raise RunnerUsageError(
             f"This ONNX Runtime ({onnxruntime.__version__}) has no {PROVIDERS[provider]}, only {', '.join(available)}. "
             + _gpu_remedy()
         )

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.errors import RunnerError, RunnerUsageError
 
 Package = Literal["tensorrt", "tensorrt_rtx"]
 
@@ -34,7 +34,7 @@ def sniff_plan(content: bytes) -> PlanHeader:
         )
     package = MAGICS.get(bytes(content[:4]))
     if package is None:
-        raise RunnerError(
+        raise RunnerUsageError(
             f"This is no TensorRT engine: it begins with {bytes(content[:4])!r}, not with "
             f"{' or '.join(map(repr, MAGICS))}. Build one: prunekit export --trt, or trtexec on the device."
         )

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from prunekit_runtime.errors import ContractError
+from prunekit_runtime.errors import ContractError, ContractUsageError
 from prunekit_runtime.jsonfile import parse_json, read_bounded
+from prunekit_runtime.near import near_path
 from prunekit_runtime.rules import RULES, check_rules
 
 FloatArray = npt.NDArray[np.float32]
@@ -187,6 +188,8 @@ def read_contract(path: Path) -> Preprocessing:
     """
     try:
         values = parse_json(read_bounded(path, MAX_CONTRACT_BYTES))
+    except FileNotFoundError as error:
+        raise ContractUsageError(f"Preprocessing contract {path} does not exist.{near_path(path)} {_REMEDY}") from error
     except OSError as error:
         raise ContractError(f"Preprocessing contract {path} cannot be read: {error.strerror}. {_REMEDY}") from error
     except ValueError as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from prunekit_runtime import cuda as cuda_runtime
 from prunekit_runtime.cuda import Cuda
-from prunekit_runtime.errors import RunnerError
+from prunekit_runtime.errors import RunnerError, RunnerUsageError
 from prunekit_runtime.plan import HEADER_BYTES as HEADER_BYTES
 from prunekit_runtime.plan import PlanHeader as PlanHeader
 from prunekit_runtime.plan import read_plan_header
@@ -181,7 +181,7 @@ def _require(package: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise RunnerError(f"{package} needs {error.name}, which is missing. {_INSTALL[package]}.") from error
-        raise RunnerError(f"This engine needs {package}, which is not installed. {_INSTALL[package]}.") from error
+        raise RunnerUsageError(f"This engine needs {package}, which is not installed. {_INSTALL[package]}.") from error
     except (ImportError, OSError) as error:  # a library below it is missing: the loader's words are the remedy
         raise RunnerError(f"{package} is installed but does not load: {error}.") from error
 

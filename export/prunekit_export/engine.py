@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prunekit.run import write_atomically
 from prunekit_export.engine_report import EngineReport, Package, Profile
-from prunekit_export.errors import EngineError
+from prunekit_export.errors import EngineError, EngineUsageError
 from prunekit_export.onnx_export import INPUT, value_dims
 from prunekit_export.precision import macs_by_type, precision_name, shares
 from prunekit_export.require import require
@@ -108,14 +108,14 @@ def choose_package(package: Package | Literal["auto"]) -> tuple[Package, str]:
         return package, "named"
     installed = [name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)]
     if not installed:
-        raise EngineError(_NOT_INSTALLED)
+        raise EngineUsageError(_NOT_INSTALLED)
     gpu = has_gpu()
     if "tensorrt" in installed and gpu:
         return "tensorrt", "auto: TensorRT is installed and there is a GPU"
     if "tensorrt_rtx" in installed:
         reason = "TensorRT is not installed" if "tensorrt" not in installed else "there is no GPU"
         return "tensorrt_rtx", f"auto: {reason}, TensorRT-RTX builds ahead of time"
-    raise EngineError(
+    raise EngineUsageError(
         "TensorRT is installed, but there is no GPU, which it needs to time its kernels. "
         'Build on the device, or ahead of time for RTX cards: pip install "prunekit[rtx]"'
     )
@@ -207,7 +207,7 @@ class _Builder:
         unknown = [target for target in targets if target not in known or not target.startswith("SM")]
         if unknown:
             choices = ", ".join(name for name in known if name.startswith("SM"))
-            raise EngineError(f"{', '.join(unknown)} is not a target of TensorRT-RTX. Choose from {choices}.")
+            raise EngineUsageError(f"{', '.join(unknown)} is not a target of TensorRT-RTX. Choose from {choices}.")
         config.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):
             if not config.set_compute_capability(known[target], index):

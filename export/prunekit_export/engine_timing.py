@@ -15,7 +15,7 @@ from prunekit.pruning.latency_table import Machine
 from prunekit.run import write_atomically
 from prunekit_export.engine import build_engine
 from prunekit_export.engine_report import Profile
-from prunekit_export.errors import EngineError, ExportError
+from prunekit_export.errors import EngineUsageError, ExportUsageError
 from prunekit_export.layer_onnx import layer_model, noise
 from prunekit_export.layer_timing import LayerTime, NetworkTime, Shape, exported
 from prunekit_export.passes.fp16 import Fp16Pass
@@ -52,7 +52,7 @@ class EngineTimer:
 
     def __init__(self, precision: Literal["fp32", "fp16"] = "fp16") -> None:
         if precision not in _BLOCKS:
-            raise ExportError(f"Engines are timed in {' or '.join(sorted(_BLOCKS))}, got {precision!r}.")
+            raise ExportUsageError(f"Engines are timed in {' or '.join(sorted(_BLOCKS))}, got {precision!r}.")
         trt = require("tensorrt")
         self._precision = precision
         self.machine = Machine(_gpu_name(), f"tensorrt {trt.__version__}", 0, precision)
@@ -108,5 +108,7 @@ def _gpu_name() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise EngineError("TensorRT times its engines on a GPU, and torch finds none here. Measure in ONNX Runtime.")
+        raise EngineUsageError(
+            "TensorRT times its engines on a GPU, and torch finds none here. Measure in ONNX Runtime."
+        )
     return torch.cuda.get_device_name()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit.progress import tell, told
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportUsageError
 from prunekit_export.runners import contract_for, open_runner
 from prunekit_runtime.runner import check_finite
 
@@ -100,7 +100,7 @@ def _check_names(path: Path, names: tuple[str, ...]) -> None:
         return
     if known != list(names) and isinstance(known, list) and len(known) == len(names):
         place = next(place for place, name in enumerate(names) if known[place] != name)
-        raise ExportError(
+        raise ExportUsageError(
             f"Class {place} is {str(known[place])[:80]!r} in the model and {names[place]!r} in the data set. Evaluate "
             "with the model's class list, in its order: --set data.classes=FILE"
         )
@@ -133,7 +133,7 @@ def evaluate_runner(
         logits_1Khw = runner.run(contract.prepare(sample.image_3HW.permute(1, 2, 0).numpy()))
         check_finite(logits_1Khw, runner.name)
         if logits_1Khw.shape[1] != len(dataset.classes):
-            raise ExportError(
+            raise ExportUsageError(
                 f"The model has {logits_1Khw.shape[1]} classes, the data set {len(dataset.classes)}. "
                 "Name the data set it was trained on: --data, --root."
             )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prunekit.errors import RunError
 from prunekit.pruning.latency_table import Machine
 from prunekit.run import read_json, write_json
+from prunekit.validation import first_sentence
 from prunekit_export.errors import ExportError
 from prunekit_export.layer_timing import LayerTime
 
@@ -152,5 +153,4 @@ def _validated(path: Path, values: Mapping[str, Any]) -> _CacheFile:
     try:
         return _CacheFile.model_validate(values, strict=True)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ExportError(f"{path} is damaged at {place}: {error.errors()[0]['msg']}. Delete it.") from None
+        raise ExportError(f"{path} is damaged: {first_sentence(error, _CacheFile)}. Delete it.") from None

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportUsageError
 from prunekit_export.latency_cache import LatencyCache
 from prunekit_export.latency_table import measure_latency_table
 from prunekit_export.layer_timing import OrtTimer, Shape, compare_files, exported
+from prunekit_runtime.near import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,13 +95,18 @@ def open_meter(
         ExportError: the runtime is unknown or missing, there is no GPU for TensorRT, or fp16 was asked of the CPU.
     """
     if runtime not in get_args(Runtime):
-        raise ExportError(f"Latency is measured in {', '.join(get_args(Runtime))}, got {runtime!r}.")
+        known = get_args(Runtime)
+        raise ExportUsageError(
+            f"Latency is measured in {', '.join(known)}, got {runtime!r}.{did_you_mean(runtime, known)}"
+        )
     if runtime == "tensorrt":
         from prunekit_export.engine_timing import EngineTimer
 
         return LatencyMeter(EngineTimer(precision), on_progress=on_progress)
     if precision != "fp32":
-        raise ExportError(f"ONNX Runtime is timed on the CPU in fp32, got {precision}. Use runtime tensorrt for fp16.")
+        raise ExportUsageError(
+            f"ONNX Runtime is timed on the CPU in fp32, got {precision}. Use runtime tensorrt for fp16."
+        )
     return LatencyMeter(OrtTimer(threads), on_progress=on_progress)
 
 
@@ -151,5 +157,5 @@ def image_shape(input_shape: Shape) -> tuple[int, int, int, int]:
         ExportError: it is not (B, 3, H, W), each at least 1.
     """
     if len(input_shape) != 4 or input_shape[1] != 3 or min(input_shape) < 1:
-        raise ExportError(f"Images have the shape (batch, 3, height, width), got {tuple(input_shape)}.")
+        raise ExportUsageError(f"Images have the shape (batch, 3, height, width), got {tuple(input_shape)}.")
     return cast("tuple[int, int, int, int]", tuple(input_shape))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prunekit.pruning.latency_table import Machine
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.layer_onnx import LayerShape, layer_model, noise
 from prunekit_export.onnx_export import export_onnx
 from prunekit_runtime.device import describe_device
@@ -125,7 +125,9 @@ class OrtTimer:
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 0:
-            raise ExportError(f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or more.")
+            raise ExportUsageError(
+                f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or more."
+            )
         self._onnxruntime = require_onnxruntime()
         self.threads = threads
         self.machine = Machine(

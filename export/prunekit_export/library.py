@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportUsageError
 from prunekit_runtime.spelling import in_python
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def export(
     tell = stages_of(progress)
     if not isinstance(source, nn.Module):
         if preprocessing is not None or class_names is not None or len(images):
-            raise ExportError(
+            raise ExportUsageError(
                 "A run has its own preprocessing, class names and images. Leave these out, or load the run and export "
                 "the network: prunekit.export(prunekit.load(run), out_dir, ...)."
             )
         return _of_run(Path(source), out_dir, config, root, trust_code, tell)
     if out_dir is None:
-        raise ExportError("A network has no folder of its own. Name one: prunekit.export(network, out_dir).")
+        raise ExportUsageError("A network has no folder of its own. Name one: prunekit.export(network, out_dir).")
     return _of_network(source, Path(out_dir), config, preprocessing, class_names, images, tell)
 
 
@@ -121,7 +121,7 @@ def _of_network(
 
     contract = preprocessing or (network.contract if isinstance(network, LoadedSegmenter) else None)
     if contract is None:
-        raise ExportError(
+        raise ExportUsageError(
             "A network does not say how an image becomes its input. "
             "Give preprocessing=prunekit.Preprocessing(height, width, mean=..., std=...)."
         )
@@ -177,7 +177,9 @@ def _segmenter(network: nn.Module, contract: Preprocessing, height: int, width: 
     found = Subject(copied).num_classes((torch.zeros(1, 3, height, width),))
     if found is None or found < 2:
         got = "no logits (B, classes, H, W)" if found is None else "one channel"
-        raise ExportError(f"The network returns {got}; prunekit exports networks with logits of at least 2 classes.")
+        raise ExportUsageError(
+            f"The network returns {got}; prunekit exports networks with logits of at least 2 classes."
+        )
     return Segmenter(copied, found, contract.pad_multiple).eval()
 
 
@@ -194,6 +196,8 @@ def _classes(network: nn.Module, count: int, names: Sequence[str] | None) -> Cla
     if names is None and isinstance(network, LoadedSegmenter):
         return network.classes
     if names is not None and len(names) != count:
-        raise ExportError(f"The network has {count} classes, and {len(names)} names were given. Give one per class.")
+        raise ExportUsageError(
+            f"The network has {count} classes, and {len(names)} names were given. Give one per class."
+        )
     colours = network.classes.palette if isinstance(network, LoadedSegmenter) else made_up_palette(count)
     return ClassMap(tuple(names or (f"class {index}" for index in range(count))), colours)

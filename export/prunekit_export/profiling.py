@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportUsageError
 from prunekit_export.runners import contract_of_runner, open_runner
 from prunekit_runtime.latency import compare, peak_memory_bytes
 from prunekit_runtime.ort import MAX_THREADS
@@ -47,10 +47,10 @@ class ProfileConfig:
 
     def __post_init__(self) -> None:
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
-            raise ExportError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
+            raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
         fits = 1 <= self.batch <= MOST and 1 <= self.runs <= MOST and 0 <= self.warmup_runs <= MOST
         if not fits or not 0 <= self.threads <= MAX_THREADS:
-            raise ExportError(
+            raise ExportUsageError(
                 f"batch and runs must be at least 1, warm-up runs and threads at least 0, at most {MOST} each "
                 f"and {MAX_THREADS} threads; "
                 f"got {self.batch}, {self.runs}, {self.warmup_runs} and {self.threads}."
@@ -172,4 +172,6 @@ def _input_size(runners: Sequence[Runner], paths: Sequence[Path], config: Profil
         contract = contract_of_runner(runner, path)
         if contract is not None and contract.height:
             return contract.network_size(contract.height, contract.width)
-    raise ExportError(f"{paths[0]} takes images of any size and has no contract beside it. Give --height and --width.")
+    raise ExportUsageError(
+        f"{paths[0]} takes images of any size and has no contract beside it. Give --height and --width."
+    )

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportError, ExportUsageError
 
 _INSTALL = {
     "tensorrt": 'On a Jetson use the system package; elsewhere: pip install "prunekit[trt]"',
@@ -23,7 +23,7 @@ def require(package: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise ExportError(f"{package} is installed but incomplete: {error}. {_INSTALL[package]}") from error
-        raise ExportError(f"{package} is not installed. {_INSTALL[package]}") from None
+        raise ExportUsageError(f"{package} is not installed. {_INSTALL[package]}") from None
     except ImportError as error:
         # A missing shared library (libnvinfer, libnvdla_compiler) is not "not installed": show what the loader said.
         raise ExportError(f"{package} is installed but does not load: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self, cast
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.staging import refuse_unproved
 from prunekit_runtime.opening import open_runner as open_file
 from prunekit_runtime.preprocessing import read_contract
@@ -90,7 +90,7 @@ def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, tr
 
 def _open_run(path: Path, provider: str | None, threads: int, *, trust_code: bool) -> Runner:
     if provider not in (None, "cpu", "cuda"):
-        raise ExportError(
+        raise ExportUsageError(
             f"{path} is a run, which torch runs on cpu or cuda, not on {provider}. "
             f"Export it first: prunekit export {path}"
         )
@@ -105,7 +105,7 @@ def contract_for(runner: Runner, path: Path) -> Preprocessing:
     """
     contract = contract_of_runner(runner, path)
     if contract is None:
-        raise ExportError(f"{path} has no {CONTRACT} beside it. Export it again with prunekit export.")
+        raise ExportUsageError(f"{path} has no {CONTRACT} beside it. Export it again with prunekit export.")
     return contract
 
 

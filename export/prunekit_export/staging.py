@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def refuse_unproved(model: Path) -> None:
     """
     if UNPROVED in model.absolute().parts or (model.parent / UNPROVED).exists():
         folder = str(model.absolute().parent).partition(f"/{UNPROVED}")[0]
-        raise ExportError(
+        raise ExportUsageError(
             f"{model} belongs to an export that is not finished: nothing says that it computes what the network does. "
             f"Wait for it, or export again: prunekit export --out {folder}"
         )
@@ -93,7 +93,7 @@ def _locked(out_dir: Path) -> int:
     (out_dir / UNPROVED).mkdir(parents=True, exist_ok=True)
     handle = _try_lock(out_dir / UNPROVED)
     if handle is None:
-        raise ExportError(
+        raise ExportUsageError(
             f"Another export writes to {out_dir}. Wait for it, or name another folder: "
             f"{spelled('--out DIR', 'out_dir=')}"
         )
@@ -120,7 +120,7 @@ def _try_lock(folder: Path) -> int | None:
 
 def _refuse_content(out_dir: Path) -> None:
     if out_dir.exists() and not (_is_empty(out_dir) or _holds_stage(out_dir)):
-        raise ExportError(
+        raise ExportUsageError(
             f"{out_dir} is not empty, and nothing is ever overwritten. "
             f"Name a new folder: {spelled('--out DIR', 'out_dir=')}"
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportUsageError
 from prunekit_runtime.errors import PrunekitError
+from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.spelling import option, spelled
 
 if TYPE_CHECKING:
@@ -58,13 +59,16 @@ class ExportConfig:
     def __post_init__(self) -> None:
         for name, value, choices in (("precision", self.precision, Precision), ("fold", self.fold, Fold)):
             if value not in get_args(choices):
-                raise ExportError(f"{spelled(f'--{name}', name)} takes {', '.join(get_args(choices))}; got {value!r}.")
+                known = get_args(choices)
+                raise ExportUsageError(
+                    f"{spelled(f'--{name}', name)} takes {', '.join(known)}; got {value!r}.{did_you_mean(value, known)}"
+                )
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
-            raise ExportError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
+            raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
         if self.batch < 1 or self.images < 1:
-            raise ExportError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
+            raise ExportUsageError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
         if self.dynamic and self.batch != 1:
-            raise ExportError(
+            raise ExportUsageError(
                 f"{spelled('--dynamic', 'dynamic')} leaves the batch open, got also {option('batch', self.batch)}. "
                 "Leave one of them out."
             )
@@ -231,7 +235,7 @@ def input_size(contract: Preprocessing, config: ExportConfig) -> tuple[int, int]
     if config.height:
         return config.height, config.width
     if not contract.height:
-        raise ExportError(
+        raise ExportUsageError(
             "The run keeps each image's own size, so there is none to export. "
             f"Give {spelled('--height and --width', 'size=(height, width)')}."
         )

@@ -34,8 +34,10 @@ from prunekit.data.labels.colours import made_up_palette as made_up_palette
 from prunekit.data.labels.document import Document, MaskKind
 from prunekit.data.labels.numbers import Numbers, numbers_of
 from prunekit.data.labels.table import is_table, read_table
-from prunekit.errors import DataError
-from prunekit.tomltext import parse_toml, shown
+from prunekit.errors import DataError, DataUsageError
+from prunekit.tomltext import parse_toml
+from prunekit.validation import sentences
+from prunekit_runtime.near import near_path
 
 MAX_LIST_BYTES: Final = 1 << 20
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
@@ -110,9 +112,16 @@ def read_class_list(path: Path, values: tuple[int, ...] = (), ignore_index: tupl
         ignore_index: the numbers in index masks that do not count, in place of those that the list names.
 
     Raises:
-        DataError: the file is missing, too large, malformed, colours only some classes, repeats a colour or a number,
-            or does not fit `values` or `ignore_index`.
+        DataUsageError: the file is missing, too large, malformed, colours only some classes, repeats a colour or a
+            number, or does not fit `values` or `ignore_index`.
     """
+    try:
+        return _read(path, values, ignore_index)
+    except DataError as error:
+        raise DataUsageError(str(error)) from None  # whatever is wrong with it, its writer mends it
+
+
+def _read(path: Path, values: tuple[int, ...], ignore_index: tuple[int, ...]) -> ClassList:
     text = _read_text(path)
     document = _from_toml(text, path) if path.suffix.lower() == ".toml" else _from_text(text, path)
     colours = [as_colour(entry.colour) for entry in document.classes if entry.colour is not None]
@@ -139,8 +148,8 @@ def read_class_list(path: Path, values: tuple[int, ...] = (), ignore_index: tupl
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise DataError(
-            f"Class list {path.absolute()} does not exist. Name one: --classes FILE, or data.classes in the "
-            "recipe; or put classes.toml into the data set's folder."
+            f"Class list {path.absolute()} does not exist.{near_path(path)} Name one: --classes FILE, or data.classes "
+            "in the recipe; or put classes.toml into the data set's folder."
         )
     if path.stat().st_size > MAX_LIST_BYTES:
         raise DataError(f"Class list {path} has over {MAX_LIST_BYTES} bytes. Is it a class list?")
@@ -176,10 +185,9 @@ def _document(values: dict[str, Any], path: Path) -> Document:
     try:
         return Document.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {shown(e['input'])})" for e in error.errors()]
-        rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+        lines = sentences(error, Document, most=_LISTED)
         raise DataError(
-            f"Class list {path} cannot be followed:\n  " + "\n  ".join([*lines[:_LISTED], *rest]) + "\n"
+            f"Class list {path} cannot be followed:\n  " + "\n  ".join(lines) + "\n"
             "It holds [[classes]] tables with name, colour and id, and may hold ignore_index, ignore_colour, masks and "
             "label_map."
         ) from None

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from prunekit.data.balanced import Draw, balanced_draws, focus_of, present_classes
 from prunekit.data.dataset import Sample, SegmentationDataset, size_text
 from prunekit.data.transforms import EvalTransform, TrainTransform, draw_seed, resize_sample
-from prunekit.errors import DataError, PrunekitError
+from prunekit.errors import DataUsageError, PrunekitError
 from prunekit.recipe import DataConfig
 from prunekit_runtime.preprocessing import Preprocessing
 
@@ -60,7 +60,7 @@ def steps_per_epoch(dataset: SegmentationDataset, batch_size: int) -> int:
     """
     steps = len(dataset) // batch_size
     if steps == 0:
-        raise DataError(
+        raise DataUsageError(
             f"The training split holds {len(dataset)} images, fewer than one batch of {batch_size}. "
             "Lower train.batch_size or add images."
         )
@@ -233,7 +233,7 @@ def _check_memory(count: int, size_hw: tuple[int, int]) -> None:
     needed_bytes = count * size_hw[0] * size_hw[1] * 4  # three colours and one label a pixel
     limit_bytes = int(_MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if needed_bytes > limit_bytes:
-        raise DataError(
+        raise DataUsageError(
             f"Caching {count} images of {size_text(size_hw)} takes {needed_bytes / 2**30:.1f} GiB, more than half of "
             "this machine's memory. Switch the cache off (train.cache = false) or lower data.height and data.width."
         )

@@ -13,8 +13,9 @@ from prunekit.data.files.names import shown
 from prunekit.data.files.partners import Patterns, refuse_single
 from prunekit.data.files.pattern import Pattern, Place
 from prunekit.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
-from prunekit.errors import DataError
+from prunekit.errors import DataError, DataUsageError
 from prunekit.progress import counted
+from prunekit_runtime.near import near_path
 
 _Found = TypeVar("_Found")
 
@@ -43,16 +44,16 @@ def check_root(root: str | Path, name: str, near: str = "") -> None:
         near: where else it was looked for: the folder as seen from a run.
 
     Raises:
-        DataError: no folder was given, it does not exist, or it is a file.
+        DataUsageError: no folder was given, it does not exist, or it is a file.
     """
     if not str(root):
-        raise DataError(f"The {name} data set needs its folder. Give it: --root DIR, or data.root in the recipe.")
+        raise DataUsageError(f"The {name} data set needs its folder. Give it: --root DIR, or data.root in the recipe.")
     if Path(root).is_dir():
         return
     state = "is no folder" if Path(root).exists() else "does not exist"
     also = f", and {near}, as seen from the run's folder, does not either" if near else ""
-    raise DataError(
-        f"The data set's folder {Path(root).absolute()} {state}{also}. "
+    raise DataUsageError(
+        f"The data set's folder {Path(root).absolute()} {state}{also}.{near_path(Path(root))} "
         "Name where it is: --root DIR, or data.root in the recipe."
     )
 

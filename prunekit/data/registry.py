@@ -13,7 +13,7 @@ from prunekit.data.pairs import check_root
 from prunekit.data.public.dataset import Layout, PublicDataset
 from prunekit.data.public.layouts import LAYOUTS
 from prunekit.data.shapes import ShapesDataset
-from prunekit.errors import DataError, UntrustedCodeError
+from prunekit.errors import DataError, DataUsageError, UntrustedCodeError
 from prunekit.recipe import DataConfig, near_data_set
 
 Opener = Callable[[DataConfig, Split], SegmentationDataset]
@@ -72,7 +72,7 @@ def open_dataset(config: DataConfig, split: Split, *, trust_code: bool = False) 
         return OwnDataset(config, split)
     opener = DATASETS.get(config.name)
     if opener is None:
-        raise DataError(
+        raise DataUsageError(
             f"There is no data set {config.name!r}{near_data_set(config.name)} "
             f"Choose one of {', '.join(DATASETS)} as data.name."
         )

@@ -13,7 +13,7 @@ from prunekit.data.dataset import Sample, Split, check_position
 from prunekit.data.scenes.dice import Dice
 from prunekit.data.scenes.labels import CLASSES
 from prunekit.data.scenes.scene import render
-from prunekit.errors import DataError
+from prunekit.errors import DataUsageError
 
 MIN_SIDE: Final = 16  # px; below, nothing in a scene can be told apart
 MAX_SIDE: Final = 4096
@@ -29,9 +29,9 @@ class ShapesDataset:
 
     def __init__(self, split: Split, count: int, *, height: int, width: int, seed: int = 0) -> None:
         if count < 1:
-            raise DataError(f"The shapes data set makes 1 scene or more, got {count}. Raise data.{split}_images.")
+            raise DataUsageError(f"The shapes data set makes 1 scene or more, got {count}. Raise data.{split}_images.")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
-            raise DataError(
+            raise DataUsageError(
                 f"Scenes have sides of {MIN_SIDE} to {MAX_SIDE} pixels, got height {height} and width {width}. "
                 "Change data.height and data.width."
             )

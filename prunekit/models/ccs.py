@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunekit.errors import ModelError
+from prunekit.errors import ModelUsageError
 from prunekit.models.outputs import adapt
 
 Mask = Literal["softmax", "sigmoid"]
@@ -149,7 +149,7 @@ def _classifier_name(network: nn.Module, num_classes: int) -> str:
     shifting = [name for name in candidates if _shifts_logits(network, name, num_classes)]
     if len(shifting) != 1:
         found = f"{len(shifting)} ({', '.join(shifting)})" if shifting else "none"
-        raise ModelError(
+        raise ModelUsageError(
             f"head = ccs replaces the network's final classifier, a convolution with {num_classes} outputs that "
             f"becomes the logits; found {found}. Use head = plain, or a network with one such convolution."
         )
@@ -161,7 +161,7 @@ def _check_classifier(network: nn.Module, name: str) -> None:
     convolution = network.get_submodule(name)
     assert isinstance(convolution, nn.Conv2d)
     if convolution.groups != 1 or convolution.stride != (1, 1) or convolution.kernel_size not in {(1, 1), (3, 3)}:
-        raise ModelError(
+        raise ModelUsageError(
             f"head = ccs replaces a 1x1 or 3x3 convolution without stride and groups; the classifier {name!r} "
             f"is {convolution}. Use head = plain."
         )

@@ -11,10 +11,11 @@ from typing import Any, Final, cast
 
 from torch import nn
 
-from prunekit.errors import ModelError
+from prunekit.errors import ModelError, ModelUsageError
 from prunekit.models.spec import MAX_SPEC_CHARACTERS, ModelSpec, parse_spec
 from prunekit.models.trust import HF_ARGUMENTS, is_plain
 from prunekit_runtime.jsonfile import parse_json, read_bounded
+from prunekit_runtime.near import did_you_mean, near_path
 
 CONFIG: Final = "config.json"
 _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
@@ -36,18 +37,19 @@ def build_hf(spec: ModelSpec, num_classes: int) -> Callable[..., nn.Module]:
         ModelError: transformers is not installed, or the name is no type of network that is known.
     """
     if spec.name not in HF_ARGUMENTS:
-        raise ModelError(f"hf:{spec.name} {_UNKNOWN}")
+        raise ModelUsageError(f"hf:{spec.name} {_UNKNOWN}{did_you_mean(spec.name, HF_ARGUMENTS, 'hf:')}")
     unknown = sorted(spec.args.keys() - HF_ARGUMENTS[spec.name])
     if unknown:
         known = ", ".join(sorted(HF_ARGUMENTS[spec.name]))
-        raise ModelError(f"hf:{spec.name} does not take {', '.join(unknown)}. It takes {known}.")
+        near = did_you_mean(unknown[0], HF_ARGUMENTS[spec.name])
+        raise ModelUsageError(f"hf:{spec.name} does not take {', '.join(unknown)}. It takes {known}.{near}")
     try:
         from transformers import (  # pyright: ignore[reportMissingImports]  an extra
             AutoConfig,
             AutoModelForSemanticSegmentation,
         )
     except ImportError as error:
-        raise ModelError(
+        raise ModelUsageError(
             f"hf:{spec.name} needs transformers, which is not installed ({error}). Install it: "
             "pip install 'prunekit[hf]'"
         ) from None
@@ -70,12 +72,13 @@ def named_by_settings(spec: str) -> str:
         return spec
     path = _config_path(parsed)
     if path is None:
-        raise ModelError(f"hf:{parsed.name} {_UNKNOWN}")
+        near = near_path(Path(parsed.name)) or did_you_mean(parsed.name, HF_ARGUMENTS, "hf:")
+        raise ModelUsageError(f"hf:{parsed.name} {_UNKNOWN}{near}")
     values = _read(path)
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in HF_ARGUMENTS:
         known = ", ".join(sorted(HF_ARGUMENTS))
-        raise ModelError(
+        raise ModelUsageError(
             f"{path} is of the type {str(kind)[:100]!r}; known are {known}. Return another one from a factory of "
             "yours: python:package.module:factory."
         )
@@ -135,7 +138,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _check(settings: Mapping[str, Any], kind: str, path: Path) -> None:
     for key, value in settings.items():
         if key not in HF_ARGUMENTS[kind]:
-            raise ModelError(
+            raise ModelUsageError(
                 f"{path} sets {key[:100]}, which is not known for {kind}. Take it out if the network does without, or "
                 "return the network from a factory of yours: python:package.module:factory."
             )

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
-from prunekit.errors import ModelError
+from prunekit.errors import ModelUsageError
+from prunekit_runtime.near import nearest
 
 Kind = Literal["smp", "torchvision", "python", "hf"]
 Scalar = str | int | float | bool | None
@@ -43,22 +44,32 @@ def parse_spec(spec: str) -> ModelSpec:
     match = _SPEC.fullmatch(spec) if len(spec) <= MAX_SPEC_CHARACTERS else None
     if match is None:
         shown = spec if len(spec) <= 100 else spec[:100] + "..."
-        raise ModelError(f"A network is named kind:name?key=value&key=value, got {shown!r}. Write {EXAMPLES}.")
+        raise ModelUsageError(
+            f"A network is named kind:name?key=value&key=value, got {shown!r}.{_near_kind(spec)} Write {EXAMPLES}."
+        )
     args: dict[str, Argument] = {}
     for part in (match["arguments"] or "").split("&") if match["arguments"] else []:
         key, value = _parse_argument(part, spec)
         if key in args:
-            raise ModelError(f"The network {spec!r} sets {key} twice. Keep one.")
+            raise ModelUsageError(f"The network {spec!r} sets {key} twice. Keep one.")
         args[key] = value
     return ModelSpec(cast(Kind, match["kind"]), match["name"], MappingProxyType(args))
+
+
+def _near_kind(spec: str) -> str:
+    kind, colon, rest = spec[:100].partition(":")
+    near = nearest(kind, get_args(Kind)) if colon else None
+    return f" Did you mean {near}:{rest}?" if near is not None and near != kind else ""
 
 
 def _parse_argument(part: str, spec: str) -> tuple[str, Argument]:
     key, equals, text = part.partition("=")
     if not equals or not _KEY.fullmatch(key) or not text:
-        raise ModelError(f"The network {spec!r} has an argument {part!r}. Write it key=value.")
+        raise ModelUsageError(f"The network {spec!r} has an argument {part!r}. Write it key=value.")
     if text in _PYTHON_LITERALS:
-        raise ModelError(f"The network {spec!r} sets {key} to {text}. Values are JSON: write {_PYTHON_LITERALS[text]}.")
+        raise ModelUsageError(
+            f"The network {spec!r} sets {key} to {text}. Values are JSON: write {_PYTHON_LITERALS[text]}."
+        )
     return key, _parse_value(key, text, spec)
 
 
@@ -67,10 +78,10 @@ def _parse_value(key: str, text: str, spec: str) -> Argument:
         value: Any = json.loads(text, parse_constant=_refuse_constant)
     except (json.JSONDecodeError, RecursionError, _NotFiniteError):
         if text[0] in '[{"' or text.lstrip("+-") in {"NaN", "Infinity"}:
-            raise ModelError(f"The network {spec!r} sets {key} to {text!r}, which is no JSON value.") from None
+            raise ModelUsageError(f"The network {spec!r} sets {key} to {text!r}, which is no JSON value.") from None
         return text
     if isinstance(value, dict):
-        raise ModelError(f"The network {spec!r} sets {key} to a mapping. Only scalars and lists can be arguments.")
+        raise ModelUsageError(f"The network {spec!r} sets {key} to a mapping. Only scalars and lists can be arguments.")
     return cast(Argument, value)
 
 

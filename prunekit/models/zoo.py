@@ -9,13 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from prunekit.errors import ModelError, PrunekitError
+from prunekit.errors import ModelError, ModelUsageError, PrunekitError
 from prunekit.models.ccs import with_ccs
 from prunekit.models.hf import build_hf, named_by_settings
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.spec import Argument, Kind, ModelSpec
 from prunekit.models.spec import parse_spec as parse_spec
 from prunekit.models.trust import TORCHVISION_ARGUMENTS, check_foreign
+from prunekit_runtime.near import did_you_mean
 
 Head = Literal["plain", "ccs"]
 _OWN_WEIGHTS = "weights"
@@ -76,7 +77,9 @@ def build(
 def _refuse_reserved(spec: ModelSpec, text: str) -> None:
     for key in spec.args:
         if key in _SET_ELSEWHERE and not (spec.kind == "python" and key == _OWN_WEIGHTS):
-            raise ModelError(f"The network {text!r} sets {key}, which {_SET_ELSEWHERE[key]} decides. Leave it out.")
+            raise ModelUsageError(
+                f"The network {text!r} sets {key}, which {_SET_ELSEWHERE[key]} decides. Leave it out."
+            )
 
 
 def _without_weights(spec: ModelSpec) -> ModelSpec:
@@ -90,16 +93,18 @@ def _build_smp(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module
 
     architectures = {cls.__name__: cls for cls in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     if spec.name not in architectures:
-        raise ModelError(f"smp has no network {spec.name!r}. It has {', '.join(sorted(architectures))}.")
+        near = did_you_mean(spec.name, architectures, "smp:")
+        raise ModelUsageError(f"smp has no network {spec.name!r}. It has {', '.join(sorted(architectures))}.{near}")
     args = dict(spec.args)
     if "encoder" in args and "encoder_name" in args:
-        raise ModelError("The network sets encoder and encoder_name, which are the same. Keep one.")
+        raise ModelUsageError("The network sets encoder and encoder_name, which are the same. Keep one.")
     if "encoder" in args:
         args["encoder_name"] = args.pop("encoder")
     # timm's encoders ("tu-") bring the name of their weights in their own name and take a flag only.
     weights = True if str(args.get("encoder_name", "")).startswith("tu-") else "imagenet"
     factory = architectures[spec.name]
     _refuse_unknown_smp(factory, spec, args)
+    _refuse_unknown_encoder(args.get("encoder_name"))
     return _call(
         factory, spec, args, pretrained, {"classes": num_classes, "encoder_weights": weights if pretrained else None}
     )
@@ -111,7 +116,20 @@ def _refuse_unknown_smp(factory: type, spec: ModelSpec, args: Mapping[str, Argum
     known = sorted({"encoder", *known} - {"self", "aux_params", *_SET_ELSEWHERE})
     unknown = [key for key in args if key not in known]
     if unknown and not str(args.get("encoder_name", "")).startswith("tu-"):
-        raise ModelError(f"smp:{spec.name} does not take {', '.join(unknown)}. It takes {', '.join(known)}.")
+        near = did_you_mean(unknown[0], known)
+        raise ModelUsageError(f"smp:{spec.name} does not take {', '.join(unknown)}. It takes {', '.join(known)}.{near}")
+
+
+def _refuse_unknown_encoder(name: object) -> None:
+    """Smp answers with a list of all encoders, and timm with an error of its own."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    known = list(encoders)
+    if isinstance(name, str) and name not in encoders and not name.startswith("tu-"):
+        raise ModelUsageError(
+            f"smp has no encoder {name!r}.{did_you_mean(name, known)} It has {', '.join(known[:8])} and "
+            f"{len(known) - 8} more, and timm's as tu-NAME."
+        )
 
 
 def _build_torchvision(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module:
@@ -119,42 +137,47 @@ def _build_torchvision(spec: ModelSpec, num_classes: int, pretrained: bool) -> n
 
     names = models.list_models(module=models.segmentation)
     if spec.name not in names:
-        raise ModelError(f"torchvision has no segmentation network {spec.name!r}. It has {', '.join(names)}.")
+        near = did_you_mean(spec.name, names, "torchvision:")
+        raise ModelUsageError(
+            f"torchvision has no segmentation network {spec.name!r}. It has {', '.join(names)}.{near}"
+        )
     unknown = [key for key in spec.args if key not in TORCHVISION_ARGUMENTS]
     if unknown:  # torchvision drops them silently
         known = ", ".join(sorted(TORCHVISION_ARGUMENTS))
-        raise ModelError(f"torchvision:{spec.name} does not take {', '.join(unknown)}. It takes {known}.")
+        near = did_you_mean(unknown[0], TORCHVISION_ARGUMENTS)
+        raise ModelUsageError(f"torchvision:{spec.name} does not take {', '.join(unknown)}. It takes {known}.{near}")
     fixed = {"weights": None, "weights_backbone": "DEFAULT" if pretrained else None, "num_classes": num_classes}
     return _call(models.get_model_builder(spec.name), spec, spec.args, pretrained, fixed)
 
 
 def _build_python(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module:
     if pretrained:
-        raise ModelError(
+        raise ModelUsageError(
             f"The factory {spec.name} brings its own weights; only smp: and torchvision: offer pretrained ones. "
             "Use --no-pretrained, or pass it a file to load: ?weights=FILE."
         )
     module_name, colon, attribute = spec.name.partition(":")
     if not colon or not attribute.isidentifier():
-        raise ModelError(f"A Python factory is named python:package.module:factory, got python:{spec.name}.")
+        raise ModelUsageError(f"A Python factory is named python:package.module:factory, got python:{spec.name}.")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ModelError(
+        raise ModelUsageError(
             f"{module_name} cannot be imported ({error}). Install it, or set PYTHONPATH to its folder."
         ) from error
     factory = getattr(module, attribute, None)
     # Only what the module itself defines: an import inside it is not an offer.
     if not callable(factory) or getattr(factory, "__module__", None) != module_name:
-        raise ModelError(
+        raise ModelUsageError(
             f"{module_name} defines no factory {attribute!r}: a function or class that returns the network."
+            + did_you_mean(attribute, [name for name, value in vars(module).items() if callable(value)])
         )
     return _call(factory, spec, spec.args, False, {"num_classes": num_classes})
 
 
 def _build_hf(spec: ModelSpec, num_classes: int, pretrained: bool) -> nn.Module:
     if pretrained:
-        raise ModelError(f"hf:{spec.name} has no weights of its own. Name their file: --weights FILE.")
+        raise ModelUsageError(f"hf:{spec.name} has no weights of its own. Name their file: --weights FILE.")
     return _call(build_hf(spec, num_classes), spec, spec.args, False, {})
 
 
@@ -178,18 +201,18 @@ def _call(
     except PrunekitError:
         raise
     except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError, AttributeError) as error:
-        raise ModelError(f"{spec.kind}:{spec.name} does not take these arguments: {_text(error)}") from error
+        raise ModelUsageError(f"{spec.kind}:{spec.name} does not take these arguments: {_text(error)}") from error
     except Exception as error:
         if isinstance(error, OSError) and spec.kind == "python":
             raise _unreadable(spec, error) from error
         if not pretrained:
             raise ModelError(f"{spec.kind}:{spec.name} cannot be built: {_text(error)}") from error
-        raise ModelError(
+        raise ModelUsageError(
             f"The pretrained weights of {spec.kind}:{spec.name} cannot be downloaded ({_text(error)}). "
             "Connect to the internet once, or start from random weights: --no-pretrained."
         ) from error
     if not isinstance(network, nn.Module):
-        raise ModelError(f"{spec.kind}:{spec.name} returned {type(network).__name__}, not a torch.nn.Module.")
+        raise ModelUsageError(f"{spec.kind}:{spec.name} returned {type(network).__name__}, not a torch.nn.Module.")
     return network
 
 
@@ -240,12 +263,12 @@ def _probe_size(segmenter: Segmenter, name: str, images_B3HW: torch.Tensor) -> N
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
     except Exception as error:
-        raise ModelError(
+        raise ModelUsageError(
             f"The network {name!r} fails on an image of {size}: {_text(error)}. If it needs sizes that are multiples "
             f"of a number, give it an attribute `stride` with that number (now {segmenter.stride})."
         ) from error
     wanted = (1, segmenter.num_classes, *images_B3HW.shape[2:])
     if tuple(logits_BKHW.shape) != wanted:
-        raise ModelError(
+        raise ModelUsageError(
             f"The network {name!r} returns logits of shape {tuple(logits_BKHW.shape)} instead of {wanted}."
         )

@@ -19,6 +19,7 @@ from torch import nn
 
 from prunekit.errors import PruneError
 from prunekit.run import read_json, write_json
+from prunekit.validation import first_sentence
 
 FloatArray = npt.NDArray[np.float64]
 _FORMAT = 1
@@ -296,10 +297,7 @@ def _validated(values: Mapping[str, Any]) -> _TableFile:
     try:
         return _TableFile.model_validate(values, strict=True)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise PruneError(
-            f"The latency table is damaged at {place}: {error.errors()[0]['msg']}. Measure again."
-        ) from None
+        raise PruneError(f"The latency table is damaged: {first_sentence(error, _TableFile)}. Measure again.") from None
 
 
 def _lists(value: Any) -> Any:

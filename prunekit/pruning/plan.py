@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling
+from prunekit.validation import first_sentence
 
 
 class _Slice(BaseModel):
@@ -75,7 +76,7 @@ class Plan:
         try:
             file = _PlanFile.model_validate(values)
         except ValidationError as error:
-            raise PruneError(f"The pruning plan is damaged: {error.errors()[0]['msg']}. Prune again.") from None
+            raise PruneError(f"The pruning plan is damaged: {first_sentence(error, _PlanFile)}. Prune again.") from None
         if file.format != 1:
             raise PruneError(f"The pruning plan has format {file.format}; this prunekit reads format 1.")
         for row in file.slices:

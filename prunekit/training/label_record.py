@@ -2,7 +2,7 @@
 
 from prunekit.data.dataset import SegmentationDataset
 from prunekit.data.labels.counts import LabelReport, label_report
-from prunekit.errors import RunError
+from prunekit.errors import RunUsageError
 from prunekit.run import RunDirectory, read_json, write_json
 
 
@@ -18,7 +18,7 @@ def record_labels(
     if resumed and run.labels_path.exists():
         begun = read_json(run.labels_path).get("classes")
         if begun != list(report.classes):
-            raise RunError(
+            raise RunUsageError(
                 f"{run.path} was begun with the classes {str(begun)[:200]}, the class list now has "
                 f"{str(list(report.classes))[:200]}. Put the class list back, or train in a new run."
             )

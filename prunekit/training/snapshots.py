@@ -6,10 +6,11 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
-from prunekit.errors import RunError
+from prunekit.errors import RunError, RunUsageError
 from prunekit.modelfile import load_tensors_, plain_tensors
 from prunekit.run import RunDirectory
-from prunekit.tensorfile import first_line, read_tensors, size_bytes, write_tensors
+from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
+from prunekit.validation import first_sentence
 
 REWIND: Final = "rewind.safetensors"
 _REMEDY: Final = "Copy it again, or train the run again."
@@ -39,7 +40,7 @@ def check_rewind(run: RunDirectory) -> None:
         RunError: it kept none.
     """
     if not rewind_path(run).is_file():
-        raise RunError(
+        raise RunUsageError(
             f"{run.path} holds no weights to rewind to. Train it with --set train.rewind_epoch=N, N the epoch to keep."
         )
 
@@ -59,6 +60,6 @@ def load_rewind_(network: nn.Module, run: RunDirectory) -> int:
     try:
         snapshot = _Snapshot.model_validate_json(metadata.get("prunekit", ""))
     except ValidationError as error:
-        raise RunError(f"{path} is damaged: {first_line(error)}. {_REMEDY}") from None
+        raise RunError(f"{path} is damaged: {first_sentence(error, _Snapshot)}. {_REMEDY}") from None
     load_tensors_(network, tensors, path)
     return snapshot.epoch

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn, optim
 
 from prunekit.data_paths import PATHS
-from prunekit.errors import RunError
+from prunekit.errors import RunError, RunUsageError
 from prunekit.modelfile import load_tensors_, plain_tensors
 from prunekit.recipe import DataConfig, Recipe
 from prunekit.run import RunDirectory
-from prunekit.tensorfile import first_line, read_tensors, size_bytes, write_tensors
+from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
 from prunekit.training.optimisers import load_optimiser_tensors, optimiser_tensors
 from prunekit.training.selection import Selector
+from prunekit.validation import first_sentence
 
 _REMEDY: Final = "Delete it to train this run from the start."
 # Settings that change how fast or where a run goes, not where it ends.
@@ -113,7 +114,7 @@ def load_state(
     expected_bytes = 4 * size_bytes(network.state_dict().values()) + size_bytes(selector.state().values())
     counts, tensors = _read(run, expected_bytes)
     if counts.recipe != expected.recipe:
-        raise RunError(
+        raise RunUsageError(
             f"{run.state_path} was written under other settings than this recipe's. "
             "Resume with the run's own recipe.toml, or train in a new run."
         )
@@ -139,7 +140,7 @@ def _read(run: RunDirectory, expected_bytes: int) -> tuple[Counts, dict[str, Ten
     try:
         return Counts.model_validate_json(metadata.get("prunekit", "")), tensors
     except ValidationError as error:
-        raise RunError(f"{run.state_path} is damaged: {first_line(error)}. {_REMEDY}") from None
+        raise RunError(f"{run.state_path} is damaged: {first_sentence(error, Counts)}. {_REMEDY}") from None
 
 
 def _check_alike(own: dict[str, Tensor], found: dict[str, Tensor]) -> None:

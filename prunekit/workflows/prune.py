@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from prunekit.data.own.finding import check_trusted
-from prunekit.errors import RunError
+from prunekit.errors import RunUsageError
 from prunekit.modelfile import load_model, save_model
 from prunekit.progress import Progress, told
 from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
@@ -82,7 +82,7 @@ def prune_run(
     job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
     with target.locked(held=held), cpu_threads(recipe.train), told(on_progress):
         if not target.is_empty():
-            raise RunError(f"{target.path} is not empty. Name a new folder; nothing is ever overwritten.")
+            raise RunUsageError(f"{target.path} is not empty. Name a new folder; nothing is ever overwritten.")
         job.tell("Loading the run")
         loaded = load_model(source, trust_code=trust_code)
         now, report = begin(loaded, source, job, on_ready or (lambda: None))
@@ -119,8 +119,12 @@ def resume_prune(
     """
     if not is_pruning(target):
         if target.model_path.exists() or target.metrics_path.exists():
-            raise RunError(f"{target.path} is a training run. Continue it with: prunekit train --resume {target.path}")
-        raise RunError(f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost.")
+            raise RunUsageError(
+                f"{target.path} is a training run. Continue it with: prunekit train --resume {target.path}"
+            )
+        raise RunUsageError(
+            f"{target.path} was interrupted before its first cut was written. Prune again; nothing is lost."
+        )
     with target.locked():
         report = read_report(target)
         if report.finished and is_whole(target):

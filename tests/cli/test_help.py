@@ -6,13 +6,29 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from prunekit_cli import demo, evaluate, export, importing, inspect, options, predict, profile, prune, recipe, train
+from prunekit_cli import (
+    demo,
+    evaluate,
+    export,
+    importing,
+    inspect,
+    options,
+    predict,
+    profile,
+    prune,
+    recipe,
+    runs,
+    status,
+    train,
+)
 from prunekit_cli.main import app
 from prunekit_cli.panels import ADVANCED, LONG, MOST_FIRST
 
 MODULES = {
     "train": train,
     "import": importing,
+    "runs": runs,
+    "status": status,
     "prune": prune,
     "export": export,
     "inspect": inspect,

@@ -87,7 +87,7 @@ def refused(made, invoke, tmp_path, monkeypatch):
         result = invoke(*arguments)
         assert not (tmp_path / "EXECUTED").exists()
         assert "hostile_module" not in sys.modules
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert f"If you trust it: prunekit {' '.join(arguments)} --trust-code" in result.stderr
         assert result.stderr.count("Error:") == 1
         assert _contents(tmp_path) == before
@@ -162,6 +162,6 @@ def test_a_network_of_one_s_own_is_resumed_where_it_is_trusted(invoke, tmp_path,
     typed = ["train", "--model", "python:own_module_of_resume:make", "--epochs", "1", "--threads", "1", *settings]
     assert invoke(*typed).exit_code == 0
     result = invoke("train", "--resume", "runs/0001-train")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "prunekit train --resume runs/0001-train --trust-code" in result.stderr
     assert invoke("train", "--resume", "runs/0001-train", "--trust-code").exit_code == 0

@@ -116,7 +116,7 @@ def test_only_bad_pictures_leave_nothing(invoke, run):
 )
 def test_mistakes_write_nothing(invoke, run, arguments, words):
     result = invoke("predict", run, *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert words in result.stderr
     assert not Path("predictions").exists()
 
@@ -124,7 +124,7 @@ def test_mistakes_write_nothing(invoke, run, arguments, words):
 def test_results_are_not_written_over(invoke, run):
     assert invoke("predict", run, "photos", "--as", "mask").exit_code == 0
     again = invoke("predict", run, "photos", "--as", "mask")
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "--overwrite" in again.stderr
     assert invoke("predict", run, "photos", "--as", "mask", "--overwrite").exit_code == 0
     assert invoke("predict", run, "photos", "--as", "contour").exit_code == 0
@@ -162,6 +162,6 @@ def test_a_run_with_code_of_its_own_needs_trust(invoke, run):
     card = Path(run, "model.json")
     card.write_text(card.read_text().replace("python:prunekit.models.street:street_net", "python:os:system"))
     result = invoke("predict", run, "photos")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--trust-code" in result.stderr
     assert not Path("predictions").exists()

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["train", "prune", "export", "profile", "eval", "predict", "recipe", "demo"]
+COMMANDS = ["train", "prune", "export", "profile", "eval", "predict", "recipe", "demo", "import", "runs", "status"]
 DATA = [["data", "check", "--help"], ["data", "init", "--help"]]
 # Not pydantic: recent releases of typer import it to show a command's help.
 HEAVY = ["torch", "torchvision", "onnx", "onnxruntime", "numpy", "PIL"]

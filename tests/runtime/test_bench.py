@@ -102,7 +102,7 @@ def test_a_fixed_model_knows_its_size(write_onnx: WriteOnnx, capsys: pytest.Capt
     model = str(write_onnx(height=8, width=8))
     assert main(["bench", model, *QUICK]) == 0
     assert json.loads(capsys.readouterr().out)["input_shape"] == [1, 3, 8, 8]
-    assert main(["bench", model, "--height", "9", *QUICK]) == 1
+    assert main(["bench", model, "--height", "9", *QUICK]) == 2
     assert "takes ? x 3 x 8 x 8" in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_a_fixed_model_knows_its_size(write_onnx: WriteOnnx, capsys: pytest.Capt
 def test_a_refusal_is_one_sentence_on_stderr(
     write_onnx: WriteOnnx, capsys: pytest.CaptureFixture[str], options: list[str], words: str
 ) -> None:
-    assert main(["bench", str(write_onnx()), *options]) == 1
+    assert main(["bench", str(write_onnx()), *options]) == 2
     captured = capsys.readouterr()
     assert not captured.out
     assert words in captured.err
@@ -136,7 +136,7 @@ def test_golden_needs_a_size(write_onnx: WriteOnnx, tmp_path: Path, capsys: pyte
     path, out = tmp_path / "free.json", tmp_path / "free.npz"
     path.write_text(json.dumps(Preprocessing(height=0, width=0, pad_multiple=8).to_json()))
     arguments = ["golden", str(write_onnx()), "--contract", str(path), "--out", str(out)]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "--height" in capsys.readouterr().err
     assert main([*arguments, "--height", "9", "--width", "10", "--seed", "3"]) == 0
     golden = GoldenCheck.load(out)

@@ -130,14 +130,14 @@ def test_only_files_are_read(tmp_path: Path) -> None:
 
 def test_the_device_says_one_sentence_too(tmp_path: Path, capsys: pytest.CaptureFixture[str], write_onnx) -> None:
     evil = tmp_path / "\x1b[2J.onnx"
-    assert main(["bench", str(evil)]) == 1
+    assert main(["bench", str(evil)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "\x1b" not in error
     contract = tmp_path / "preprocessing.json"
     contract.write_text(json.dumps(Preprocessing(height=8, width=8).to_json()))
     where = tmp_path / "missing" / "golden.npz"
-    assert main(["golden", str(write_onnx()), "--contract", str(contract), "--out", str(where)]) == 1
+    assert main(["golden", str(write_onnx()), "--contract", str(contract), "--out", str(where)]) == 2
     assert capsys.readouterr().err == f"{where}: No such file or directory. Check the path.\n"
 
 

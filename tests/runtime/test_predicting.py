@@ -194,7 +194,7 @@ def test_nothing_is_written_over(model, capsys):
     command = ["predict", str(model), "photos", "--out", "out", "--as", "mask"]
     assert main(command) == 0
     before = Path("out/mask/a.png").stat().st_ino
-    assert main([*command, "--alpha", "1"]) == 1
+    assert main([*command, "--alpha", "1"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert Path("out/mask/a.png").stat().st_ino == before
     assert main([*command, "--overwrite"]) == 0
@@ -204,7 +204,7 @@ def test_nothing_is_written_over(model, capsys):
 def test_a_picture_is_never_written_over_by_its_own_mask(model, capsys):
     Path("photos").rename("mask")
     before = Path("mask/a.png").read_bytes()
-    assert main(["predict", str(model), "mask/a.png", "--out", ".", "--as", "mask", "--overwrite"]) == 1
+    assert main(["predict", str(model), "mask/a.png", "--out", ".", "--as", "mask", "--overwrite"]) == 2
     assert "one of the pictures" in capsys.readouterr().err
     assert Path("mask/a.png").read_bytes() == before
 

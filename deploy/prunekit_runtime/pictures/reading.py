@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prunekit_runtime.errors import PictureError
+from prunekit_runtime.errors import PictureError, PictureUsageError
 from prunekit_runtime.jsonfile import read_bounded
 from prunekit_runtime.pictures import jpeg, netpbm, png
 from prunekit_runtime.preprocessing import ByteArray
@@ -18,7 +18,7 @@ def read_picture(path: Path) -> ByteArray:
         PictureError: it is missing, of another format, damaged, too large, transparent, or deeper than 8 bits.
     """
     if not path.is_file():
-        raise PictureError(f"{path} does not exist or is not a file. Check the path.")
+        raise PictureUsageError(f"{path} does not exist or is not a file. Check the path.")
     try:
         content = read_bounded(path, MAX_PICTURE_BYTES)
     except ValueError as error:

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from prunekit_runtime.errors import PictureError
+from prunekit_runtime.errors import PictureUsageError
 from prunekit_runtime.opening import open_runner
 from prunekit_runtime.ort import PROVIDERS
 from prunekit_runtime.pictures.reading import SUFFIXES, read_picture
@@ -75,7 +75,9 @@ def _predict(options: argparse.Namespace, tally: Tally) -> PredictReport:
     refuse_existing(targets, [source.path for source in sources], overwrite=options.overwrite)
     contract_path = options.contract or options.model.parent / CONTRACT
     if not contract_path.exists():
-        raise PictureError(f"{contract_path} does not exist. It is exported beside the model; name it with --contract.")
+        raise PictureUsageError(
+            f"{contract_path} does not exist. It is exported beside the model; name it with --contract."
+        )
     contract = read_contract(contract_path)
     with open_runner(options.model, provider=options.provider, threads=options.threads) as runner:
         batch = batch_size(runner, options.batch_size)

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from prunekit_runtime.errors import PictureError
+from prunekit_runtime.errors import PictureUsageError
 from prunekit_runtime.pictures.png_writer import encode_mask, encode_picture
 from prunekit_runtime.predicting.classes import Colour
 from prunekit_runtime.preprocessing import ByteArray
@@ -30,7 +30,9 @@ class Style:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise PictureError(f"The share of the colour in an overlay cannot be {self.alpha}. Give --alpha 0 to 1.")
+            raise PictureUsageError(
+                f"The share of the colour in an overlay cannot be {self.alpha}. Give --alpha 0 to 1."
+            )
 
     def colours(self, labels_HW: ByteArray) -> ByteArray:
         """Return labels as colours, uint8 (H, W, 3); a label of no class is black."""

@@ -8,7 +8,8 @@ from typing import Any, Optional
 
 import numpy as np
 
-from prunekit_runtime.errors import PictureError
+from prunekit_runtime.errors import PictureUsageError
+from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.pictures.writing import write_whole
 from prunekit_runtime.predicting.classes import MAX_CLASSES, Classes, numbered
 from prunekit_runtime.predicting.drawing import KINDS, Style, encode
@@ -86,7 +87,10 @@ def chosen_kinds(texts: Sequence[str]) -> tuple[str, ...]:
     words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
     unknown = next((word for word in words if word not in KINDS), None)
     if unknown is not None:
-        raise PictureError(f"{spelled('--as', 'kinds')} takes {', '.join(KINDS)}, one or several; got {unknown!r}.")
+        raise PictureUsageError(
+            f"{spelled('--as', 'kinds')} takes {', '.join(KINDS)}, one or several; got {unknown!r}."
+            f"{did_you_mean(unknown, KINDS)}"
+        )
     return tuple(dict.fromkeys(words)) or DEFAULT_KINDS
 
 

@@ -10,7 +10,7 @@ from typing import Optional
 
 import numpy as np
 
-from prunekit_runtime.errors import ContractError, PrunekitError
+from prunekit_runtime.errors import ContractError, ContractUsageError, PrunekitError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.predicting.classes import MAX_CLASSES
 from prunekit_runtime.predicting.stopwatch import Stopwatch
@@ -144,7 +144,7 @@ def batch_size(runner: Runner, asked: Optional[int]) -> int:
     """
     fixed = runner.input_shape[0]
     if asked is not None and fixed is not None and asked != fixed:
-        raise ContractError(
+        raise ContractUsageError(
             f"The model takes {fixed} images at once, got --batch-size {asked}. Leave it out, or export with --dynamic."
         )
     return asked or fixed or 1

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-from prunekit_runtime.errors import PictureError
+from prunekit_runtime.errors import PictureUsageError
 from prunekit_runtime.spelling import spelled
 
 
@@ -49,9 +49,11 @@ def refuse_existing(targets: Sequence[Path], sources: Iterable[Path], *, overwri
     read = {path.resolve() for path in sources}
     own = next((path for path in there if path.resolve() in read), None)
     if own is not None:
-        raise PictureError(f"{own} is one of the pictures, and would be overwritten. Name another folder: {folder}")
+        raise PictureUsageError(
+            f"{own} is one of the pictures, and would be overwritten. Name another folder: {folder}"
+        )
     if not overwrite:
-        raise PictureError(
+        raise PictureUsageError(
             f"{len(there)} of the {len(targets)} files to be written are there already, such as {there[0]}. "
             f"Name another folder, {folder}, or {spelled('add --overwrite', 'pass overwrite=True')}."
         )

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Optional
 
-from prunekit_runtime.errors import PictureError
+from prunekit_runtime.errors import PictureUsageError
+from prunekit_runtime.near import near_path
 
 _WILD = "*?["
 
@@ -69,11 +70,16 @@ def _find(argument: Path, suffixes: tuple[str, ...], leave_out: Optional[Path]) 
     elif any(letter in str(argument) for letter in _WILD):
         everything, root = _matches(full, leave_out), _fixed_part(full)
     else:
-        raise PictureError(f"{argument} does not exist. Name a picture, a folder, or a pattern such as 'photos/*.png'.")
+        raise PictureUsageError(
+            f"{argument} does not exist.{near_path(argument)} "
+            "Name a picture, a folder, or a pattern such as 'photos/*.png'."
+        )
     found = [path for path in everything if os.path.splitext(path)[1].lower() in suffixes]
     if not found:
         rest = f"; {len(everything)} files of other kinds are there" if everything else ""
-        raise PictureError(f"{argument} holds no {', '.join(suffixes)} files{rest}. Name another folder or pattern.")
+        raise PictureUsageError(
+            f"{argument} holds no {', '.join(suffixes)} files{rest}. Name another folder or pattern."
+        )
     return root, found, len(everything) - len(found)
 
 

@@ -9,12 +9,13 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from prunekit.errors import ModelError
+from prunekit.errors import ModelUsageError
 from prunekit.models.hf import saved_names
 from prunekit.models.weights.matching import Match, best_matches
 from prunekit.models.weights.naming import grouped, near_names, pattern_for
 from prunekit.models.weights.reading import Part, read_parts
 from prunekit.tensorfile import size_bytes
+from prunekit_runtime.near import did_you_mean
 
 _COUNTERS: Final = "num_batches_tracked"  # of batch norms: files before PyTorch 0.4.1 lack them, and torch allows it
 _LEAST: Final = 0.1  # share of a network's tensors that must fit, whatever is allowed: below it, names meet by chance
@@ -84,7 +85,7 @@ def load_weights_(
     unexpected, unused = _sorted_out(best.unexpected, allow_unexpected)
     wrong = [name for name, value in best.fitting.items() if not _keeps_its_values(value, own[name])]
     if missing or misshapen or unexpected or wrong or _hardly_fits(best, own):
-        raise ModelError(_refusal(path, own, best, missing, misshapen, unexpected, wrong))
+        raise ModelUsageError(_refusal(path, own, best, missing, misshapen, unexpected, wrong))
     network.load_state_dict(best.fitting, strict=False)
     return WeightsReport(
         path=path,
@@ -108,7 +109,8 @@ def _asked(parts: tuple[Part, ...], place: str | None, path: Path) -> tuple[Part
     chosen = tuple(part for part in parts if part.place == place)
     if not chosen:
         known = ", ".join(repr(part.place) for part in parts[:10])
-        raise ModelError(f"{path} has no part {place!r} that holds tensors. It has {known}.")
+        near = did_you_mean(place, [part.place for part in parts])
+        raise ModelUsageError(f"{path} has no part {place!r} that holds tensors. It has {known}.{near}")
     return chosen
 
 

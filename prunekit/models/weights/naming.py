@@ -1,8 +1,9 @@
 """Names of tensors in an error: in groups, with what is near to them."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+from prunekit_runtime.near import nearest
 
 _GROUPS: Final = 8
 _NAMED: Final = 2  # of a group
@@ -27,8 +28,8 @@ def near_names(lines: Mapping[str, str], names: Sequence[str], known: Sequence[s
     told: list[str] = []
     for front, line in lines.items():
         first = next((name for name in names if front and _front(name) == front), None)
-        near = difflib.get_close_matches(first, known[:_COMPARED], n=1, cutoff=0.7) if first is not None else []
-        told.append(f"{line}; near: {near[0][:_LONGEST]}" if near else line)
+        near = nearest(first, known[:_COMPARED], alike=0.7) if first is not None else None
+        told.append(f"{line}; near: {near[:_LONGEST]}" if near else line)
     return told
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor
 
-from prunekit.errors import ModelError, RunError
+from prunekit.errors import ModelError, ModelUsageError, RunError
 from prunekit.tensorfile import MAX_HEADER_BYTES, first_line, read_tensors
 from prunekit_runtime.failures import is_out_of_memory
+from prunekit_runtime.near import near_path
 
 TORCH_SUFFIXES: Final = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES: Final = (".safetensors", *TORCH_SUFFIXES)
@@ -56,23 +57,27 @@ def read_parts(path: Path, network_bytes: int) -> tuple[Part, ...]:
     else:
         parts = tuple(_parts("", _unpickled(path, most_bytes), 0, set()))
     if not any(part.tensors for part in parts):
-        raise ModelError(f"{path} holds no tensors. Save a state dict: torch.save(model.state_dict(), FILE).")
+        raise ModelUsageError(f"{path} holds no tensors. Save a state dict: torch.save(model.state_dict(), FILE).")
     return parts
 
 
 def _check_file(path: Path, most_bytes: int) -> None:
     try:
         found = path.stat()
+    except FileNotFoundError:
+        raise ModelUsageError(f"The file of weights {path} does not exist.{near_path(path)}") from None
     except OSError as error:
-        raise ModelError(f"The weights {path} cannot be read: {error.strerror}. Check the path.") from None
+        raise ModelUsageError(f"The weights {path} cannot be read: {error.strerror}. Check the path.") from None
     if stat.S_ISDIR(found.st_mode):
         inside = sorted(entry.name for entry in path.iterdir() if entry.suffix in SUFFIXES)[:3]
         advice = f"Name a file in it, such as {path / inside[0]}" if inside else "Name a file"
-        raise ModelError(f"The weights {path} are a folder. {advice}.")
+        raise ModelUsageError(f"The weights {path} are a folder. {advice}.")
     if not stat.S_ISREG(found.st_mode):
-        raise ModelError(f"The weights {path} are not a regular file. Name a file.")
+        raise ModelUsageError(f"The weights {path} are not a regular file. Name a file.")
     if path.suffix not in SUFFIXES:
-        raise ModelError(f"Weights are read from {', '.join(SUFFIXES)}, got {path.name}. Save them as one of these.")
+        raise ModelUsageError(
+            f"Weights are read from {', '.join(SUFFIXES)}, got {path.name}. Save them as one of these."
+        )
     if found.st_size > most_bytes + MAX_HEADER_BYTES:
         raise ModelError(
             f"{path} holds {found.st_size} bytes, and at most {most_bytes + MAX_HEADER_BYTES} are read for this "

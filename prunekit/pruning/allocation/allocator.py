@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from prunekit.errors import PruneError
+from prunekit.errors import PruneError, PruneUsageError
 from prunekit.pruning.allocation.balance import even_prices
 from prunekit.pruning.allocation.costs import CostModel, LatencyCost, LayerTable, MacsCost, Orders, ParamsCost
 from prunekit.pruning.allocation.grid import FLOOR_SHARE, Grid
@@ -79,7 +79,7 @@ def allocate(
             the nearest value within reach and the option to write.
     """
     if policy not in POLICIES:
-        raise PruneError(f"The allocation is one of {', '.join(POLICIES)}, got {policy}.")
+        raise PruneUsageError(f"The allocation is one of {', '.join(POLICIES)}, got {policy}.")
     _check_rankings(coupling, rankings, priced=policy in _PRICED)
     rankings = even_prices(coupling, rankings) if policy == "balanced" else rankings
     grid = Grid(coupling, align, floor)
@@ -91,7 +91,7 @@ def allocate(
     search = _Search(grid, coarser, cost, POLICIES[policy], ordered, tolerance)
     widths_G, met = search.towards(target)
     if not met:
-        raise PruneError(_out_of_reach(target, search.nearest(target, widths_G), align))
+        raise PruneUsageError(_out_of_reach(target, search.nearest(target, widths_G), align))
     widths = dict(zip(grid.names, widths_G.tolist(), strict=True))
     keep = {name: rankings[name].kept(width) for name, width in widths.items()}
     return Allocation(keep, widths, search.dense, search.cost_of(widths_G), target, policy, align)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from prunekit.errors import PruneError
+from prunekit.errors import PruneUsageError
 from prunekit_runtime.spelling import spelled
 
 Kind = Literal["ratio", "macs", "params", "latency"]
@@ -27,14 +27,14 @@ class Target:
     def __post_init__(self) -> None:
         """Refuse what no network can fulfil."""
         if self.kind not in get_args(Kind):
-            raise PruneError(f"A target is one of {', '.join(get_args(Kind))}, got {self.kind}.")
+            raise PruneUsageError(f"A target is one of {', '.join(get_args(Kind))}, got {self.kind}.")
         if self.kind == "ratio":
             if not 0 <= self.value < 1:
-                raise PruneError(
+                raise PruneUsageError(
                     f"The ratio must be in [0, 1), got {self.value}. Write 0.5 to remove half of the MACs."
                 )
         elif not (math.isfinite(self.value) and self.value > 0):
-            raise PruneError(f"A target of {self.unit} must be a number above 0, got {self.value}.")
+            raise PruneUsageError(f"A target of {self.unit} must be a number above 0, got {self.value}.")
 
     @property
     def unit(self) -> str:
@@ -50,7 +50,7 @@ class Target:
         if self.kind == "ratio":
             return (1 - self.value) * dense
         if self.value >= dense:
-            raise PruneError(
+            raise PruneUsageError(
                 f"A target of {self.text(self.value)} removes nothing: the network already costs {self.text(dense)}. "
                 f"Ask for less with {self.flag_name}."
             )

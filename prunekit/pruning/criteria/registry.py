@@ -4,7 +4,7 @@ import importlib
 import re
 from collections.abc import Mapping
 
-from prunekit.errors import PruneError, UntrustedCodeError
+from prunekit.errors import PruneUsageError, UntrustedCodeError
 from prunekit.pruning.criteria import (
     depgraph,
     eic,
@@ -112,7 +112,7 @@ def criterion(name: str, *, trust_code: bool = True) -> Criterion:
     if is_foreign(name):
         return _imported(name, trust_code=trust_code)
     if name not in CRITERIA:
-        raise PruneError(
+        raise PruneUsageError(
             f"There is no criterion called {name}. Choose one of: {', '.join(CRITERIA)}, "
             "or python:package.module:name for one of your own."
         )
@@ -131,11 +131,11 @@ def _imported(name: str, *, trust_code: bool) -> Criterion:
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
     except ImportError as error:
-        raise PruneError(
+        raise PruneUsageError(
             f"{module_name} cannot be imported ({error}). Install it, or set PYTHONPATH to its folder."
         ) from error
     if isinstance(found, type) or not isinstance(found, Criterion):
-        raise PruneError(
+        raise PruneUsageError(
             f"{module_name} has no criterion {attribute!r}, got {type(found).__name__}. Define it with "
             "prunekit.pruning.criteria.criterion.Scored(name, summary, allocation, needs, scores)."
         )

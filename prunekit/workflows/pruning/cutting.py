@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol, cast
 
 from torch import Tensor
 
-from prunekit.errors import PruneError
+from prunekit.errors import PruneUsageError
 from prunekit.modelfile import LoadedModel, save_model
 from prunekit.pruning.allocation import Target, padding_waste
 from prunekit.pruning.compensation import compensate_, reestimate_norms_
@@ -82,7 +82,7 @@ def cut_(now: Analysed, report: PruneReport, job: Job, decided: Selection | None
 def check_cuts(found: Selection, coupling: Coupling, target: Target, align: int) -> None:
     """Refuse a target that lies within the tolerance of the network as it is."""
     if not coupling.removed(found.keep).any():
-        raise PruneError(
+        raise PruneUsageError(
             f"{target.flag} removes no channel: channel counts are kept multiples of {align}, and "
             f"the target is less than one step away. Remove more, or lower {spelled('--align', 'align')}."
         )

@@ -12,6 +12,7 @@ from prunekit.pruning.latency_table import Machine
 from prunekit.pruning.report_figure import GroupChange, PartChange, StageChange, draw_report
 from prunekit.run import RunDirectory, read_json, write_atomically, write_json
 from prunekit.tomltext import shown
+from prunekit.validation import first_sentence
 from prunekit.workflows.pruning.config import PruneConfig
 
 REPORT: Final = "prune.json"
@@ -264,7 +265,7 @@ def read_report(run: RunDirectory) -> PruneReport:
     try:
         report = TypeAdapter(PruneReport).validate_python(stored)
     except ValidationError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, first_sentence(error, PruneReport)) from None
     config = config_of(report, run)
     report = replace(report, config=config.model_dump(mode="json"))  # complete, where the file leaves out a default
     asked, planned, done = config.stage_count, len(report.planned), len(report.stages)
@@ -288,13 +289,11 @@ def config_of(report: PruneReport, run: RunDirectory) -> PruneConfig:
     try:
         return PruneConfig.model_validate(report.config)
     except ValidationError as error:
-        raise _damaged(run.path / REPORT, error, "config.") from None
+        raise _damaged(run.path / REPORT, f"config.{first_sentence(error, PruneConfig)}") from None
 
 
-def _damaged(path: Path, error: ValidationError, within: str = "") -> RunError:
-    first = error.errors()[0]
-    where = within + ".".join(str(part)[:100] for part in first["loc"])
-    return RunError(f"{path} is damaged: {where}: {first['msg']}. Prune again; the source run is unchanged.")
+def _damaged(path: Path, reason: str) -> RunError:
+    return RunError(f"{path} is damaged: {reason}. Prune again; the source run is unchanged.")
 
 
 def is_pruning(run: RunDirectory) -> bool:

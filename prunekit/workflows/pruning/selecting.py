@@ -8,7 +8,7 @@ from typing import Literal, Protocol, cast
 import numpy as np
 from torch import nn
 
-from prunekit.errors import PruneError
+from prunekit.errors import PruneError, PruneUsageError
 from prunekit.pruning.allocation import PolicyName, Target, allocate, check_reach, cost_model
 from prunekit.pruning.allocation.targets import TOLERANCE
 from prunekit.pruning.coupling import Coupling
@@ -66,7 +66,7 @@ def table_of(now: Analysed) -> LatencyTable:
         PruneError: there is none.
     """
     if now.table is None:
-        raise PruneError(
+        raise PruneUsageError(
             "A target in milliseconds needs a latency table of this network on the machine that it will run on. "
             + spelled("prunekit prune --target-latency measures one.", "Pass meter=prunekit.open_meter(), or table=.")
         )

@@ -11,6 +11,7 @@ from prunekit.run import RunDirectory, read_json, write_json
 from prunekit.training.extras import Extras
 from prunekit.training.loop import fit
 from prunekit.training.sparsity import make_regulariser
+from prunekit.validation import first_sentence
 from prunekit.workflows.pruning.analysing import Analysed
 from prunekit.workflows.pruning.config import changed
 from prunekit.workflows.pruning.job import Job
@@ -62,4 +63,4 @@ def read_selection(run: RunDirectory) -> Selection | None:
     try:
         return TypeAdapter(Selection).validate_python(read_json(path))
     except ValidationError as error:
-        raise RunError(f"{path} is damaged: {error.errors()[0]['msg']}. Prune again.") from None
+        raise RunError(f"{path} is damaged: {first_sentence(error, Selection)}. Prune again.") from None

@@ -114,7 +114,7 @@ def test_same_seed_same_weights():
     ("spec", "says"),
     [
         ("smp:Nope", "It has DPT, DeepLabV3"),
-        ("smp:Unet?encoder=nope", "Wrong encoder name"),
+        ("smp:Unet?encoder=nope", "smp has no encoder"),
         ("smp:Unet?typo=1", "does not take typo. It takes .*decoder_channels"),
         ("smp:Unet?classes=3", "the data set decides"),
         ("smp:Unet?encoder_weights=imagenet", "--pretrained decides"),

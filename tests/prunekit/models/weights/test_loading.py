@@ -182,7 +182,7 @@ def test_damaged_and_foreign_files_are_one_error(tmp_path, name, content, says):
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(ModelError, match="No such file"):
+    with pytest.raises(ModelError, match="does not exist"):
         load_weights_(network(), tmp_path / "a.pth")
     (tmp_path / "b.pth").touch()
     with pytest.raises(ModelError, match=r"are a folder\. Name a file in it, such as .*b\.pth"):
