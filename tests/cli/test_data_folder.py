@@ -144,4 +144,4 @@ def test_evaluating_with_classes_in_another_order_is_refused(trained, invoke, tm
     (tmp_path / "turned.csv").write_text("object,255,0,0\nbackground,0,0,0\n")
     result = invoke("eval", "run", "--set", "data.classes=turned.csv")
     assert result.exit_code == 1
-    assert "Class 0 is 'background' to the model and 'object' to the data set" in result.stderr
+    assert "Class 0 is 'background' in the model and 'object' in the data set" in result.stderr
