@@ -25,17 +25,20 @@ MAX_WEIGHT: Final = 1e6  # of a loss; a sum of such losses is finite in float32
 MAX_THREADS: Final = 1024  # the OpenMP library ends the process where the system has no room for so many
 
 
-def _writable(text: str) -> str:
-    if any(
-        "\ud800" <= character <= "\udfff" for character in text
-    ):  # bytes that are no UTF-8, as the system gives them
+def _utf8(text: Any) -> Any:
+    """Refuse bytes that are no UTF-8, which the system gives as lone surrogates; a recipe could not hold them."""
+    if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("a recipe is UTF-8, and this name is not; rename the file or the folder, or link to it")
+    return text
+
+
+def _writable(text: str) -> str:
     if printable_name(text) != text:
         raise ValueError("control characters cannot be part of a setting; rename the file or the folder")
     return text
 
 
-Text = Annotated[str, Field(max_length=4096), AfterValidator(_writable)]
+Text = Annotated[str, Field(max_length=4096), BeforeValidator(_utf8), AfterValidator(_writable)]
 
 
 class Section(BaseModel):

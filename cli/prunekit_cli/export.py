@@ -99,7 +99,7 @@ def command(
     if as_json:
         output.show_json(outcome)
     else:
-        _show(outcome)
+        _show(outcome, " --trust-code" if trust_code else "")
 
 
 def _export(
@@ -134,7 +134,7 @@ def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path, prog
     progress.settings("Exporting", rows)
 
 
-def _show(outcome: "ExportOutcome") -> None:
+def _show(outcome: "ExportOutcome", trust: str) -> None:
     summary = outcome.summary
     sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
     output.show(Table("Files", ("file", "size"), sizes))
@@ -144,7 +144,8 @@ def _show(outcome: "ExportOutcome") -> None:
         output.result(_folding(outcome.folded))
     if summary.engine is not None:
         output.result(f"Engine: {summary.engine.statement}")
-    output.say(f"Next: prunekit profile {summary.onnx_path}   or   prunekit eval {summary.onnx_path}")
+    # The run is read again for its data, which may be somebody's code.
+    output.say(f"Next: prunekit profile {summary.onnx_path}   or   prunekit eval {summary.onnx_path}{trust}")
 
 
 def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:

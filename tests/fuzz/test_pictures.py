@@ -35,6 +35,17 @@ def _saved(pixels, kind: str, mode: str = "RGB", **options) -> bytes:
     return stream.getvalue()
 
 
+def _deep_png(channels: int) -> bytes:
+    """Return a PNG of 16 bits a channel, whose rows are stored as differences to the left (PNG specification, 9.2)."""
+    samples = GENERATOR.integers(0, 1 << 16, (24, 32 * channels)).astype(">u2").view(np.uint8)
+    rows = b"".join(b"\1" + row.tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", 32, 24, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
 def _damaged(mutate, draw: random.Random, content: bytes) -> bytes:
     """Damage the content of a PNG's chunk and put its sum right again; otherwise the sum is all that is ever read."""
     if content[:4] != b"\x89PNG" or draw.random() < 0.3:
@@ -57,6 +68,18 @@ def _damaged(mutate, draw: random.Random, content: bytes) -> bytes:
 GENERATOR = np.random.default_rng(0)
 COLOURS = GENERATOR.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 NUMBERS = GENERATOR.integers(0, 5, (24, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_16_bits(fuzz, mutate, folder, channels):
+    content = _deep_png(channels)
+    (folder / "train/masks/a.png").write_bytes(_saved(NUMBERS, "PNG"))
+
+    def read(_):
+        sample = open_dataset(DataConfig(name="folder", root=str(folder)), "train")[0]
+        assert sample.image_3HW.shape == (3, 24, 32)
+
+    fuzz(lambda draw: _damaged(mutate, draw, content), read, "train/images/a.png")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF"])

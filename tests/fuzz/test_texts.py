@@ -30,16 +30,20 @@ def test_recipe(fuzz, mutate):
     fuzz(lambda draw: mutate.toml(draw, dump_recipe(Recipe()).encode()), read, "recipe.toml")
 
 
-@pytest.mark.parametrize("name", ["classes.toml", "classes.txt", "classes.csv"])
-def test_class_list(fuzz, mutate, name):
+@pytest.mark.parametrize("kind", [".toml", ".map", ".ids", ".txt", ".csv"])
+def test_class_list(fuzz, mutate, kind):
     colours = [("road", 128, 64, 128), ("person", 220, 20, 60), ("traffic light", 250, 170, 30)]
     documents = {
         ".toml": "ignore_index = 255\nignore_colour = [0, 0, 0]\nmasks = 'auto'\n"
         + "".join(f"[[classes]]\nname = '{label}'\ncolour = {list(colour)}\n" for label, *colour in colours),
+        ".map": "ignore_index = [0, 255]\nclasses = [{name = 'road'}, {name = 'person', color = '#dc143c'}]\n"
+        "[label_map]\n7 = 'road'\n'24-25' = 'person'\n'34-40' = 'ignore'\n",
+        ".ids": "[[classes]]\nname = 'road'\nid = 7\n[[classes]]\nname = 'person'\nid = [24, 25]\n",
         ".txt": "# labels\n" + "".join(f"{label} {r} {g} {b}\n" for label, r, g, b in colours),
         ".csv": "name,r,g,b\n" + "".join(f"{label},{r},{g},{b}\n" for label, r, g, b in colours),
     }
-    document = documents[name[-4:] if name[-4] == "." else name[-5:]].encode()
+    document = documents[kind].encode()
+    name = f"classes{kind if kind in ('.txt', '.csv') else '.toml'}"
     fuzz(lambda draw: mutate.toml(draw, document), read_class_list, name)
 
 

@@ -1,5 +1,7 @@
 """Patterns of images and masks: what is written below them is found, all of it, and what is missing is named."""
 
+import json
+import os
 import re
 import shlex
 import unicodedata
@@ -14,6 +16,7 @@ from prunekit.data.folder import FolderDataset
 from prunekit.data.pairs import find_pairs, match_pairs, patterns
 from prunekit.errors import DataError
 from prunekit.recipe import DataConfig
+from prunekit_runtime.text import printable
 
 DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LAYOUTS = [
@@ -215,6 +218,26 @@ def test_the_recipe_takes_both_patterns_or_none():
         DataConfig(name="folder", images="a/{name}")
     with pytest.raises(ValueError, match="belongs to the folder"):
         DataConfig(name="shapes", images="a/{name}", masks="b/{name}")
+
+
+@DRAWN
+@given(st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=3), st.sampled_from(LAYOUTS[:6]))
+def test_names_of_any_bytes_are_found_and_shown_as_text(tmp_path_factory, parts, layout):
+    parts = [part.translate(None, b"/\0.{}") or b"\xff" for part in parts]
+    name = os.fsdecode(b"/".join(parts))
+    root = tmp_path_factory.mktemp("data")
+    touch(root, *(filled(pattern, "train", name) for pattern in layout))
+    (pair,) = match_pairs(root, patterns(*layout), "train")
+    assert json.loads(json.dumps(pair.name)).encode().decode() == pair.name  # no lone surrogates
+    pair.mask.unlink()
+    with pytest.raises(DataError, match=r"1 image\(s\)") as caught:
+        match_pairs(root, patterns(*layout), "train")
+    printable(str(caught.value)).encode()
+
+
+def test_a_root_that_is_no_utf8_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"a recipe is UTF-8.*or link to it"):
+        DataConfig(name="folder", root="Stra\udcdfe")
 
 
 def test_files_in_folders_are_named_with_them(tmp_path):
