@@ -1,22 +1,30 @@
 """The recipe: every setting of a training run, read once from TOML and flags, unknown keys refused."""
 
-import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from prunekit.errors import ConfigError
+from prunekit.recipe_values import (
+    MAX_MASK_VALUES,
+    OWN_DATA,
+    DataName,
+    DataSetName,
+    IgnoredNumbers,
+    MaskValues,
+    Mean,
+    Std,
+    fraction,
+)
+from prunekit.recipe_values import Text as Text
 from prunekit.tomltext import parse_toml
 from prunekit.validation import Namer, dotted, sentences
 from prunekit_runtime.jsonfile import read_bounded
 from prunekit_runtime.near import near_path
-from prunekit_runtime.text import printable_name
 
 MAX_RECIPE_BYTES: Final = 1 << 16
-MAX_MASK_VALUES: Final = 255  # as many as there can be classes
 MAX_SIDE: Final = 1 << 14  # px, as the preprocessing contract has it
 MAX_SCALE: Final = 16
 MAX_COUNT: Final = 10**6  # of epochs, steps, images: above any training, below what arithmetic and lists bear
@@ -24,21 +32,11 @@ MAX_BATCH: Final = 1 << 16
 MAX_WEIGHT: Final = 1e6  # of a loss; a sum of such losses is finite in float32
 MAX_THREADS: Final = 1024  # the OpenMP library ends the process where the system has no room for so many
 
-
-def _utf8(text: Any) -> Any:
-    """Refuse bytes that are no UTF-8, which the system gives as lone surrogates; a recipe could not hold them."""
-    if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("a recipe is UTF-8, and this name is not; rename the file or the folder, or link to it")
-    return text
-
-
-def _writable(text: str) -> str:
-    if printable_name(text) != text:
-        raise ValueError("control characters cannot be part of a setting; rename the file or the folder")
-    return text
-
-
-Text = Annotated[str, Field(max_length=4096), BeforeValidator(_utf8), AfterValidator(_writable)]
+# Statistics of ImageNet's training images, RGB in [0, 1], which pretrained encoders were normalised with.
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+MAX_PATTERNS: Final = 100
+Patterns = tuple[Text, ...]
 
 
 class Section(BaseModel):
@@ -47,93 +45,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-def _numbers(value: Any) -> Any:
-    """Read numbers and ranges between commas, "0,255" or "1-150"; anything else stays for pydantic to judge."""
-    if not isinstance(value, str):
-        return value
-    found = [_RANGE.fullmatch(part) for part in value.split(",")] if value.strip() else []
-    ranges = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match]
-    if len(ranges) != len(found) or not all(ranges):
-        raise ValueError("write numbers and rising ranges between commas, such as 0,255 or 1-150")
-    if sum(map(len, ranges)) > MAX_MASK_VALUES:
-        raise ValueError(f"there are at most {MAX_MASK_VALUES} classes")
-    return [number for part in ranges for number in part]
-
-
-def _differing(values: tuple[int, ...]) -> tuple[int, ...]:
-    repeated = [number for number in values if values.count(number) > 1]
-    if repeated:
-        raise ValueError(f"{repeated[0]} is named twice; give each class its own number")
-    return values
-
-
-def _one_or_more(value: Any) -> Any:
-    """Take one number for a list of it."""
-    return [value] if isinstance(value, int) else _numbers(value)
-
-
-_RANGE: Final = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?", re.ASCII)
-MaskValues = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_numbers), AfterValidator(_differing)
-]
-
-IgnoredNumbers = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_one_or_more), AfterValidator(_differing)
-]
-
-
-def _triple(value: Any) -> Any:
-    """Read three numbers between commas; anything else stays for pydantic to judge."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _fraction(value: Any) -> Any:
-    """Read "1/255"."""
-    over, slash, under = value.partition("/") if isinstance(value, str) else ("", "", "")
-    try:
-        return float(over) / float(under) if slash else value
-    except (ValueError, ZeroDivisionError):
-        return value
-
-
-# Statistics of ImageNet's training images, RGB in [0, 1], which pretrained encoders were normalised with.
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-_Number = Annotated[float, Field(ge=-1e6, le=1e6)]
-_Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
-Mean = Annotated[tuple[_Number, _Number, _Number], BeforeValidator(_triple)]
-Std = Annotated[tuple[_Positive, _Positive, _Positive], BeforeValidator(_triple)]
-
-DataName = Literal["shapes", "camvid", "cityscapes", "ade20k", "voc", "voc-aug", "coco-stuff", "folder"]
-
-
-def near_data_set(name: str) -> str:
-    """Return how a sentence ends that says a data set is not known: with a similar name, if there is one."""
-    near = difflib.get_close_matches(name[:100].lower(), get_args(DataName), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else "."
-
-
-MAX_PATTERNS: Final = 100
-Patterns = tuple[Text, ...]
-
-
-OWN_DATA: Final = "python:"
-"""What the name of a data set of somebody's own begins with; a class in a module follows."""
-_OWN_NAME: Final = re.compile(r"python:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
-
-def _data_set(name: str) -> str:
-    known = get_args(DataName)
-    if name not in known and not _OWN_NAME.fullmatch(name):
-        choices = f"{', '.join(known)} or python:package.module:Class"
-        raise ValueError(f"there is no such data set{near_data_set(name)} Choose {choices}")
-    return name
-
-
 class DataConfig(Section):
     """Which images, and how a training sample is drawn from one."""
 
-    name: Annotated[Text, AfterValidator(_data_set)] = Field(
+    name: DataSetName = Field(
         default="shapes", description=f"data set: {', '.join(get_args(DataName))} or python:package.module:Class"
     )
     root: Text = Field(default="", description="folder of the data set (all but shapes)")
@@ -171,7 +86,7 @@ class DataConfig(Section):
     height: int = Field(default=128, ge=32, le=MAX_SIDE, description="height of the network's input [px]")
     width: int = Field(default=192, ge=32, le=MAX_SIDE, description="width of the network's input [px]")
     channels: Literal["rgb", "bgr"] = Field(default="rgb", description="channel order that the network expects")
-    pixel_scale: Annotated[float, BeforeValidator(_fraction)] = Field(
+    pixel_scale: Annotated[float, BeforeValidator(fraction)] = Field(
         default=1 / 255, ge=1e-6, le=1e6, description="factor for pixel values of 0 to 255, applied before mean and std"
     )
     mean: Mean = Field(

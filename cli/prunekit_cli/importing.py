@@ -252,7 +252,7 @@ def trust_flag(recipe: "Recipe") -> str:
     from prunekit.models.hf import named_by_settings
     from prunekit.models.spec import parse_spec
     from prunekit.models.trust import check_foreign
-    from prunekit.recipe import OWN_DATA
+    from prunekit.recipe_values import OWN_DATA
 
     if recipe.data.name.startswith(OWN_DATA):
         return " --trust-code"

@@ -14,7 +14,8 @@ from prunekit.data.public.dataset import Layout, PublicDataset
 from prunekit.data.public.layouts import LAYOUTS
 from prunekit.data.shapes import ShapesDataset
 from prunekit.errors import DataError, DataUsageError, UntrustedCodeError
-from prunekit.recipe import DataConfig, near_data_set
+from prunekit.recipe import DataConfig
+from prunekit.recipe_values import near_data_set
 
 Opener = Callable[[DataConfig, Split], SegmentationDataset]
 

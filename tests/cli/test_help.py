@@ -112,7 +112,8 @@ def shown(name, option):
 
 
 def test_train_help_shows_the_recipe_s_choices_and_defaults():
-    from prunekit.recipe import DataName, ModelConfig, Recipe, SelectionConfig, TrainConfig
+    from prunekit.recipe import ModelConfig, Recipe, SelectionConfig, TrainConfig
+    from prunekit.recipe_values import DataName
 
     for name in ("train", "eval", "import"):
         assert f"{options.DATA_SETS}." in shown(name, "--data").help

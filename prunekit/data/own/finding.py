@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from prunekit.errors import DataError, UntrustedCodeError
-from prunekit.recipe import OWN_DATA, DataConfig
+from prunekit.recipe import DataConfig
+from prunekit.recipe_values import OWN_DATA
 
 HOW: Final = "class Street:  def __init__(self, root, split), __len__, __getitem__, classes"
 

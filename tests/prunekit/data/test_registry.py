@@ -7,7 +7,8 @@ from prunekit.data.dataset import ClassMap, Sample
 from prunekit.data.public.layouts import LAYOUTS
 from prunekit.data.registry import DATASETS, check_dataset, open_dataset
 from prunekit.errors import DataError
-from prunekit.recipe import DataConfig, DataName
+from prunekit.recipe import DataConfig
+from prunekit.recipe_values import DataName
 
 
 @pytest.fixture(params=DATASETS)
