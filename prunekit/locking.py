@@ -46,20 +46,19 @@ def holder_of(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(lock).st_mode):
-            return None
-        holder = _holder(lock)
-        if not _lives(holder):
-            return None
-        # Tried last, since whoever begins at this instant would find the lock taken.
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return holder or 0
-    except OSError:
-        return None
+        holder = _holder(lock) if stat.S_ISREG(os.fstat(lock).st_mode) else None
+        return (holder or 0) if _lives(holder) and _is_held(lock) else None
     finally:
         os.close(lock)
-    return None
+
+
+def _is_held(lock: int) -> bool:
+    """Tell whether somebody holds a lock; asked last, since whoever begins at this instant would find it taken."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def _locked(path: Path) -> int:

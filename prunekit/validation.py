@@ -163,7 +163,7 @@ def _allowed(annotation: object, rules: tuple[object, ...]) -> str | None:
         return _listed(choices)
     if annotation is bool:
         return _KINDS["bool"]
-    if annotation in (int, float):
+    if annotation is int or annotation is float:
         return f"{_KINDS['int' if annotation is int else 'float']} {_range(bounds)}".rstrip()
     if annotation is str:
         longest = f" of at most {bounds['max_length']} characters" if "max_length" in bounds else ""

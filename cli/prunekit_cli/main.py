@@ -59,18 +59,32 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; PRUNEKIT_DEBUG=1 keeps the tracebacks."""
         try:
+            return self._told(ctx)
+        except KeyboardInterrupt as stop:  # in the telling of an error too: a terminal that closes is one, then SIGHUP
+            with suppress(OSError):
+                output.fail(stop_sentence(stop))
+            raise typer.Exit(stop_code(stop)) from None
+
+    def _told(self, ctx: Any) -> Any:
+        try:
             answer = super().invoke(ctx)
             output.flush()
             return answer
-        except KeyboardInterrupt as stop:
-            with suppress(OSError):  # SIGHUP says that the terminal is gone
-                output.fail(stop_sentence(stop))
-            raise typer.Exit(stop_code(stop)) from None
         except Exception as error:
+            if (stop := _stop_behind(error)) is not None:
+                raise stop from None
             code = _exit_code(error, ctx)
             if code is None:
                 raise
             raise typer.Exit(code) from None
+
+
+def _stop_behind(error: Exception) -> KeyboardInterrupt | None:
+    """Return the interruption that an error came up in clearing up after: a terminal that is gone takes no bar down."""
+    behind: BaseException | None = error if isinstance(error, OSError) else None
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__context__
+    return behind
 
 
 def _exit_code(error: Exception, ctx: Any) -> int | None:
@@ -84,7 +98,8 @@ def _exit_code(error: Exception, ctx: Any) -> int | None:
         error.message = printable(_reworded(error))  # pyright: ignore[reportAttributeAccessIssue]  just asked for
     if message is None or os.environ.get("PRUNEKIT_DEBUG"):
         return None
-    output.fail(message)
+    with suppress(OSError):  # nobody can be told
+        output.fail(message)
     return exit_code_of(error)
 
 

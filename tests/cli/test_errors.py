@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -5,6 +6,9 @@ import sys
 import time
 
 import pytest
+
+from prunekit_cli import output
+from prunekit_runtime.stopping import Stopped
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,17 @@ def test_a_signal_ends_a_training_cleanly_and_says_how_to_go_on(tmp_path, number
     assert "Traceback" not in errors
     left = {path.name for path in (tmp_path / "runs/0001-train").iterdir()}
     assert left == {"recipe.toml", "labels.json", "metrics.jsonl", "state.safetensors"}
+
+
+def test_a_terminal_that_closes_takes_nothing_more_and_the_code_stays(invoke, monkeypatch):
+    def fail(_: str) -> None:
+        try:
+            raise Stopped(signal.SIGHUP)
+        except KeyboardInterrupt:
+            raise OSError(errno.EIO, "Input/output error")  # noqa: B904  as a bar that is taken down
+
+    monkeypatch.setattr(output, "result", fail)
+    assert invoke("recipe").exit_code == 129
 
 
 def test_a_signal_that_is_ignored_stays_so():
