@@ -90,7 +90,7 @@ def test_eval_agrees_between_the_run_and_its_exact_export(here):
 
 def test_eval_needs_to_know_the_data_outside_a_run(here):
     result = here("eval", "dense/model.onnx")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--data" in result.stderr
     sized = [f"--set=data.{key}={value}" for key, value in {"height": 32, "width": 48, "val_images": 2}.items()]
     assert here("eval", "dense/model.onnx", "--data", "shapes", *sized).exit_code == 0
@@ -121,7 +121,7 @@ def test_resume_of_a_finished_training_changes_nothing(here, folder):
 
 def test_resume_of_a_pruning_says_which_command(here):
     result = here("train", "--resume", "runs/0002-prune")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "prunekit prune --resume runs/0002-prune" in result.stderr
     assert here("prune", "--resume", "runs/0002-prune").exit_code == 0
 
@@ -159,7 +159,7 @@ def test_json_is_the_only_thing_on_stdout(here):
 def test_a_wrong_request_gets_one_sentence_and_leaves_nothing(here, folder, arguments, message):
     before = sorted(folder.rglob("*"))
     result = here(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert re.search(message, result.stderr), result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""

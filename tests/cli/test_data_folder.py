@@ -95,7 +95,7 @@ def test_every_command_that_reads_data_is_told_where_it_went(trained, invoke, tm
     }
     for command, more in commands.items():
         result = invoke(*command, *more)
-        assert result.exit_code == 1, command
+        assert result.exit_code == 2, command
         assert f"{tmp_path / 'data'} does not exist" in result.stderr
         assert "--root DIR" in result.stderr
         result = invoke(*command, *more, "--root=moved")
@@ -110,7 +110,7 @@ def test_an_interrupted_training_goes_on_with_data_that_moved(trained, invoke, t
     (trained / "model.json").unlink()
     shutil.move(tmp_path / "data", tmp_path / "moved")
     result = invoke("train", "--resume=run")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "does not exist" in result.stderr
     assert "--root DIR" in result.stderr
     result = invoke("train", "--resume=run", "--root=moved")
@@ -136,12 +136,12 @@ def test_an_interrupted_pruning_goes_on_with_data_that_moved(trained, invoke, tm
 def test_going_on_with_other_classes_is_refused(trained, invoke, tmp_path):
     (tmp_path / "data/classes.csv").write_text("name,r,g,b\nobject,255,0,0\nbackground,0,0,0\n")
     result = invoke("train", "--resume=run")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "class list" in result.stderr
 
 
 def test_evaluating_with_classes_in_another_order_is_refused(trained, invoke, tmp_path):
     (tmp_path / "turned.csv").write_text("object,255,0,0\nbackground,0,0,0\n")
     result = invoke("eval", "run", "--set", "data.classes=turned.csv")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Class 0 is 'background' in the model and 'object' in the data set" in result.stderr

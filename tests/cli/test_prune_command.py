@@ -108,7 +108,7 @@ def test_a_second_bare_pruning_takes_the_trained_run_again_and_says_so(folder, i
 def test_a_bare_pruning_without_a_trained_run_says_what_to_do(folder, invoke, tmp_path):
     shutil.copytree(folder / "runs/0001-train", tmp_path / "runs/0001-prune")
     refused = invoke("prune", *QUICK)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "No finished train or import run under runs/" in refused.stderr
     assert "name a run" in " ".join(refused.stderr.split())
 
@@ -133,7 +133,7 @@ def test_a_stage_is_a_run_of_its_own(here):
 def test_a_refused_pruning_leaves_no_run(here, folder, arguments, message):
     before = sorted(folder.rglob("*"))
     result = here("prune", "runs/0001-train", *QUICK, *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
     assert sorted(folder.rglob("*")) == before
     if "--min-miou" not in arguments:  # known when the network was evaluated; all others are known before
@@ -187,7 +187,7 @@ def test_a_latency_is_measured_by_the_runtime_asked_for(here, monkeypatch):
 )
 def test_how_to_measure_is_refused_where_nothing_is_measured(here, folder, option):
     result = here("prune", "runs/0001-train", *option, "--out", "unmeasured", *QUICK)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"{option[0]} says how --target-latency is measured" in " ".join(result.stderr.split())
     assert not (folder / "unmeasured").exists()
 
@@ -205,7 +205,7 @@ def test_stages_are_measured_with_the_options_of_the_first():
 
 def test_what_was_never_begun_is_not_gone_on_with(here, folder):
     missing = here("prune", "--resume", "nothing")
-    assert (missing.exit_code, "does not exist" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "does not exist" in missing.stderr) == (2, True)
     (folder / "empty").mkdir()
     empty = here("prune", "--resume", "empty")
     assert (empty.exit_code, "no pruning that was begun" in empty.stderr) == (1, True)
