@@ -244,7 +244,8 @@ def newest_run(root: Path = RUNS, *, kinds: tuple[str, ...] = ()) -> RunDirector
 def _begun(root: Path) -> str:
     """Return what to do where no run is finished: go on with the newest that was begun, or train."""
     for _, path in sorted(_numbered(root), reverse=True):
-        command = resume_command(RunDirectory(path))
+        run = RunDirectory(path)
+        command = None if run.model_path.exists() else resume_command(run)
         if command is not None:
             return f"{path} was begun; go on with: {command}   How far it is: prunekit status {shlex.quote(str(path))}"
     return "Train one first: prunekit train; or name a run."

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunekit_cli import data_options, formats, options, output
-from prunekit_cli.folders import recipe_near
+from prunekit_cli.folders import check_model, recipe_near
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
-from prunekit_runtime.near import near_path
 
 if TYPE_CHECKING:
     from prunekit.recipe import DataConfig
@@ -86,8 +85,7 @@ def _data(model: Path, flags: dict[str, Any], settings: dict[str, Any]) -> "Data
 
     overrides = settings | flags
     options.only_section("data", overrides)
-    if not model.exists():
-        raise options.OptionError(f"{model} does not exist.{near_path(model)} Name a run, an ONNX file or an engine.")
+    check_model(model)
     recipe = recipe_near(model)
     if recipe is not None:
         return RunDirectory(recipe.parent).recipe(overrides).data

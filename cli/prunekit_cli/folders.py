@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prunekit_cli import output
 from prunekit_cli.options import OptionError
+from prunekit_runtime.near import near_path
 
 if TYPE_CHECKING:
     from prunekit.run import RunDirectory
@@ -76,3 +77,20 @@ def recipe_near(model: Path) -> Path | None:
     """Return the recipe.toml of the run that a model lies in, however deep exports are put; None outside a run."""
     candidates = (folder / "recipe.toml" for folder in (model, model.parent, model.parent.parent))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def check_model(path: Path) -> None:
+    """Refuse a model that is not there, or a run that is not finished, before anything is said or loaded.
+
+    Raises:
+        OptionError: there is no file or folder of that name.
+        RunError: the folder is no run, or holds no finished model.
+    """
+    from prunekit.run import open_run
+
+    if not path.exists():
+        raise OptionError(f"{path} does not exist.{near_path(path)} Name a run, an ONNX file or an engine.")
+    if path.is_dir() and not (path / "model.json").exists():
+        from prunekit.modelfile import read_card
+
+        read_card(open_run(path))  # which says how to go on with it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunekit_cli import formats, options, output
-from prunekit_cli.folders import recipe_near
+from prunekit_cli.folders import check_model, recipe_near
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
 from prunekit_cli.threads import wait_patiently
@@ -87,6 +87,7 @@ def command(
     )
     out_dir = out or RESULTS / _name(model)
     inputs, tally = find_inputs(sources, leave_out=out or RESULTS), Tally()
+    check_model(model)
     output.settings(f"Predicting with {model}", _settings(inputs, out_dir, config))
     try:
         report = _predict(model, inputs, out_dir, config, tally)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunekit_cli import formats, options, output
+from prunekit_cli.folders import check_model
 from prunekit_cli.output import Setting, Table
 from prunekit_cli.progress import Progress
 
@@ -54,8 +55,10 @@ def command(
         warmup_runs=warmup,
         runs=runs,
     )
-    _announce(config)
     paths = [model] if against is None else [model, against]
+    for path in paths:
+        check_model(path)
+    _announce(config)
     report = _measure(paths, config, trust_code)
     if as_json:
         output.show_json({"speed_up": report.speed_up, "report": report})

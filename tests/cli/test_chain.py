@@ -142,7 +142,7 @@ def test_json_is_the_only_thing_on_stdout(here):
         (["profile", "runs/0001-train", "--height", "32"], "height and width"),
         (["profile", "runs/0001-train", "--runs", "0"], "at least 1"),
         (["profile", "dense/model.onnx", "--provider", "gpu"], "cpu, cuda, tensorrt"),
-        (["eval", "runs/0001-train", "--split", "training"], "train, val, test"),
+        (["eval", "runs/0001-train", "--split", "training"], "train, val or test"),
         (["eval", "runs/0001-train", "--set", "train.lr=1"], "no effect"),
         (["export", "runs/0001-train", "--precision", "int9"], "fp32, fp16"),
         (["export", "runs/0001-train", "--fold", "flat"], "exact, static, none"),

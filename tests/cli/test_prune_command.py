@@ -208,4 +208,4 @@ def test_what_was_never_begun_is_not_gone_on_with(here, folder):
     assert (missing.exit_code, "does not exist" in missing.stderr) == (2, True)
     (folder / "empty").mkdir()
     empty = here("prune", "--resume", "empty")
-    assert (empty.exit_code, "no pruning that was begun" in empty.stderr) == (1, True)
+    assert (empty.exit_code, "no pruning that was begun" in empty.stderr) == (2, True)
