@@ -14,7 +14,7 @@ from prunekit.data.checking.sources import SOURCES, SPLITS, Source
 from prunekit.data.checking.threads import in_order
 from prunekit.data.dataset import ClassMap, Sample, SegmentationDataset, Split, size_text
 from prunekit.data.images import read_image
-from prunekit.data.pairs import check_root
+from prunekit.data.pairs import Pair, check_root
 from prunekit.data.registry import open_dataset
 from prunekit.errors import DataError
 from prunekit.recipe import DataConfig
@@ -84,7 +84,7 @@ def check_data(config: DataConfig, on_image: Observer | None = None, *, trust_co
 
 
 def _files(source: Source, on_image: Observer | None) -> _Looked:
-    pairs = [(files.split, pair) for files in source.splits for pair in files.pairs]
+    pairs: list[tuple[Split, Pair]] = [(files.split, pair) for files in source.splits for pair in files.pairs]
     looked: dict[Split, list[Seen]] = {files.split: [] for files in source.splits}
     with closing(in_order(lambda item: look_at_pair(item[1], source), pairs)) as seen:
         for done, one in enumerate(seen, start=1):

@@ -80,9 +80,11 @@ def _existing(splits: tuple[SplitFiles, ...]) -> tuple[SplitFiles, ...]:
 
 def _camvid(config: DataConfig) -> Source:
     places = Place("{name}.*", IMAGE_SUFFIXES), Place("{name}.*", MASK_SUFFIXES)
-    lie = {split: camvid.folders(Path(config.root), split) for split in SPLITS}
-    splits = tuple(match(split, (images, places[0]), (masks, places[1])) for split, (images, masks) in lie.items())
-    return Source(camvid.CLASSES, _existing(splits), camvid.read_labels, _not_in_camvid)
+    splits: list[SplitFiles] = []
+    for split in SPLITS:
+        images, masks = camvid.folders(Path(config.root), split)
+        splits.append(match(split, (images, places[0]), (masks, places[1])))
+    return Source(camvid.CLASSES, _existing(tuple(splits)), camvid.read_labels, _not_in_camvid)
 
 
 def _not_in_camvid(path: Path) -> dict[Value, int]:
