@@ -107,9 +107,7 @@ def draft(
     choices = _choices(root, splits, held, ignored, values, table, guessed=ignore is None)
     notes += [f"Names are from {table.path}."] if table is not None else []
     if held.unreadable:
-        count = len(held.unreadable)
-        masks = "1 mask cannot be read and was" if count == 1 else f"{count} masks cannot be read and were"
-        notes.append(f"{masks} left out; prunekit data check names what is wrong.")
+        notes.append(_left_out(len(held.unreadable)))
     becomes = {entry.value: entry.name for entry in choices.entries}
     found = [
         FoundValue(value_text(value), one.pixels, one.masks, becomes.get(value, "not counted"))
@@ -211,6 +209,11 @@ def _no_classes(count: int, held: MaskValues) -> str:
         f"The masks hold {count} different {held.kind}, and there are at most {MAX_CLASSES} classes. Masks that were "
         f"smoothed or saved lossily hold many: look at {example}. Save masks as PNG with one number or colour a class."
     )
+
+
+def _left_out(count: int) -> str:
+    masks = "1 mask cannot be read and was" if count == 1 else f"{count} masks cannot be read and were"
+    return f"{masks} left out; prunekit data check names what is wrong."
 
 
 def _some(held: MaskValues) -> str:
