@@ -202,7 +202,7 @@ def open_run(path: Path) -> RunDirectory:
         raise RunUsageError(f"Run {path} does not exist.{near}")
     run = RunDirectory(path)
     if not run.recipe_path.exists():
-        raise RunUsageError(f"{path} holds no recipe.toml, so it is not a run directory. {_known(path.parent)}")
+        raise RunUsageError(f"{path} is not a run: {_contents(path)}, and no recipe.toml. {_known(path.parent)}")
     return run
 
 
