@@ -72,7 +72,7 @@ def test_a_name_that_is_nearly_right(invoke, begun, path):
 def test_what_is_no_run_is_said(invoke, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").touch()
-    assert "photos is no run: it holds a.jpg, and no recipe.toml" in invoke("status", "photos").stderr
+    assert "photos is not a run: it holds a.jpg, and no recipe.toml" in invoke("status", "photos").stderr
     assert "is a file, and a run is a folder" in invoke("status", "photos/a.jpg").stderr
 
 

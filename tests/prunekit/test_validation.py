@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from prunekit.data import class_list
+from prunekit.data.labels.document import Document, Entry
 from prunekit.modelfile import ModelCard
 from prunekit.pruning import latency_table, plan
 from prunekit.recipe import DataConfig, ModelConfig, Recipe, SelectionConfig, TrainConfig
@@ -16,7 +16,7 @@ from prunekit.workflows.pruning.config import PruneConfig
 from prunekit.workflows.pruning.report import PruneReport
 
 CONFIGS = (DataConfig, ModelConfig, TrainConfig, SelectionConfig, PruneConfig, Recipe)
-FILES = (ModelCard, Counts, class_list._Document, class_list._Entry, latency_table._TableFile, plan._PlanFile)
+FILES = (ModelCard, Counts, Document, Entry, latency_table._TableFile, plan._PlanFile)
 PYDANTIC = re.compile(
     r"Input should|Value error|Extra inputs|Field required|permitted|Assertion failed|validation error|valid (integer|"
     r"number|string|boolean|dictionary|list|tuple)|unable to parse|pydantic|instance of|should (be|have|match)",
@@ -93,7 +93,7 @@ class Numbers(BaseModel):
         (Recipe, {"train": 3}, "train takes a table of values, got 3."),
         (Recipe, {"modle": {}}, "modle: there is no such setting. Did you mean model?"),
         (Numbers, {"qqq": 1}, "qqq: there is no such setting; there are ranged."),
-        (class_list._Document, {"classes": [{}]}, "classes.0.name is missing; it takes a text."),
+        (Document, {"classes": [{}]}, "classes.0.name is missing; it takes a text."),
     ],
 )
 def test_sentences(config, values, told):
