@@ -22,6 +22,7 @@ TORCHVISION: Final = (
     "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet101", "deeplabv3_resnet50", "fcn_resnet101", "fcn_resnet50",
     "lraspp_mobilenet_v3_large",
 )  # fmt: skip
+DATA_SETS: Final = ("shapes", "camvid", "cityscapes", "ade20k", "voc", "voc-aug", "coco-stuff", "folder", "python:")
 KINDS: Final = ("smp:", "torchvision:", "hf:", "python:")
 
 
@@ -38,7 +39,16 @@ def criteria(_: str) -> Iterable[str]:
     return CRITERIA
 
 
-NAMED: Final[dict[str, Callable[[str], Iterable[str]]]] = {"--model": models, "--criterion": criteria}
+def data_sets(_: str) -> Iterable[str]:
+    """Return the data sets."""
+    return DATA_SETS
+
+
+NAMED: Final[dict[str, Callable[[str], Iterable[str]]]] = {
+    "--model": models,
+    "--criterion": criteria,
+    "--data": data_sets,
+}
 
 
 def offer(command: Callable[..., None]) -> None:

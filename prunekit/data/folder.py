@@ -37,7 +37,7 @@ from prunekit.data.images import IMAGE_FORMATS, check_sizes, image_size, read_im
 from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.labels.masks import read_mask as read_mask
 from prunekit.data.pairs import Pair, check_all, check_root, match_pairs, patterns
-from prunekit.errors import DataError
+from prunekit.errors import DataError, DataUsageError
 
 CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
 _VALIDATION_SHARE: Final = 5  # one in five
@@ -108,7 +108,7 @@ def class_list_path(root: Path, named: str | Path) -> Path:
     found = [root / name for name in CLASS_LISTS if (root / name).is_file()]
     if len(found) != 1:
         state = f"both {' and '.join(path.name for path in found)}" if found else f"no {' or '.join(CLASS_LISTS)}"
-        raise DataError(
+        raise DataUsageError(
             f"{root} holds {state}. Name the class list as data.classes (--set data.classes=FILE), or keep one there."
         )
     return found[0]
@@ -124,7 +124,7 @@ def own_splits(root: Path) -> tuple[Split, ...]:
     flat = (root / "images").is_dir()
     if bool(found) == flat:
         state = f"both images/ and {', '.join(found)}/" if flat else "neither images/ nor train/ and val/"
-        raise DataError(
+        raise DataUsageError(
             f"{root} holds {state}{_there(root)}. Lay it out as images/ and masks/, or as train/images, train/masks, "
             "val/images and val/masks; or say where they lie: --images 'images/{split}/{name}' "
             "--masks 'masks/{split}/{name}'"
@@ -146,7 +146,7 @@ def patterns_of(root: Path, images: str, masks: str) -> Patterns:
 def _refuse_missing_split(root: Path, split: Split) -> None:
     splits = own_splits(root)
     if splits and split not in splits:
-        raise DataError(
+        raise DataUsageError(
             f"{root} holds {', '.join(splits)}, no {split}{_there(root)}. Add {split}/images and {split}/masks; "
             f"or say how the splits are called: --images '{{split:{_called(root)}}}/images/{{name}}' "
             f"--masks '{{split:{_called(root)}}}/masks/{{name}}'"

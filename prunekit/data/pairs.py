@@ -13,7 +13,7 @@ from prunekit.data.files.names import shown
 from prunekit.data.files.partners import Patterns, refuse_single
 from prunekit.data.files.pattern import Pattern, Place
 from prunekit.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
-from prunekit.errors import DataError, DataUsageError
+from prunekit.errors import DataUsageError
 from prunekit.progress import counted
 from prunekit_runtime.near import near_path
 
@@ -68,7 +68,9 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
     """
     for folder in (images, masks):
         if not folder.is_dir():
-            raise DataError(f"Folder {folder.absolute()} does not exist. Create it, or correct data.root (--root).")
+            raise DataUsageError(
+                f"Folder {folder.absolute()} does not exist. Create it, or correct data.root (--root)."
+            )
     found = look(images, Place("{name}.*", IMAGE_SUFFIXES)), look(masks, Place("{name}.*", MASK_SUFFIXES))
     refuse_single(*found, None)
     return [Pair(path, found[1].files[key], key) for key, path in sorted(found[0].files.items())]
@@ -82,9 +84,9 @@ def patterns(images: str, masks: str) -> Patterns:
     """
     found = Patterns(Pattern(images, "image", IMAGE_SUFFIXES), Pattern(masks, "mask", MASK_SUFFIXES))
     if found.images.whole == found.masks.whole:
-        raise DataError(f"Images and masks have the same pattern, {shown(images)!r}. Say how their names differ.")
+        raise DataUsageError(f"Images and masks have the same pattern, {shown(images)!r}. Say how their names differ.")
     if found.masks.has_split and not found.images.has_split:
-        raise DataError(
+        raise DataUsageError(
             f"The pattern of masks has {{split}}, that of images, {shown(images)!r}, not. Add it there too."
         )
     return found

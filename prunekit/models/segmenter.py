@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunekit.errors import ModelError
+from prunekit.errors import ModelError, ModelUsageError
 from prunekit.models.ccs import CCSHead, CcsTerms
 from prunekit.models.outputs import adapt
 
@@ -35,7 +35,9 @@ class Segmenter(nn.Module):
     def __init__(self, network: nn.Module, num_classes: int, stride: int = 1) -> None:
         super().__init__()
         if num_classes < 2:
-            raise ModelError(f"num_classes must be at least 2, got {num_classes}. Count the background as a class.")
+            raise ModelUsageError(
+                f"num_classes must be at least 2, got {num_classes}. Count the background as a class."
+            )
         if stride < 1:
             raise ModelError(f"stride must be at least 1, got {stride}.")
         self.network = network

@@ -28,7 +28,7 @@ def offered(line: str) -> list[str]:
     [
         ("prunekit tr", ["train"]),
         ("prunekit train --precision ", ["fp32", "bf16", "fp16"]),
-        ("prunekit train --data s", ["shapes"]),
+        ("prunekit train --data vo", ["voc", "voc-aug"]),
         ("prunekit train --model ", list(completion.KINDS)),
         ("prunekit train --model smp:Unet", ["smp:Unet", "smp:UnetPlusPlus"]),
         ("prunekit train --model torchvision:l", ["torchvision:lraspp_mobilenet_v3_large"]),
@@ -46,8 +46,10 @@ def test_the_names_are_those_that_there_are():
 
     from prunekit.models.spec import Kind
     from prunekit.pruning.criteria.registry import CRITERIA
+    from prunekit.recipe_values import DataName
 
     assert set(completion.CRITERIA) == set(CRITERIA)
+    assert (*get_args(DataName), "python:") == completion.DATA_SETS
     assert set(completion.SMP) == {network.__name__ for network in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     assert set(completion.TORCHVISION) == set(models.list_models(module=models.segmentation))
     assert {kind.removesuffix(":") for kind in completion.KINDS} == set(get_args(Kind))

@@ -264,7 +264,7 @@ def test_a_run_is_checked_by_its_own_recipe(invoke, tmp_path):
     code, report = checked(invoke, "run")
     assert code == 0
     assert (report["size"], report["classes"]) == ("32x32", ["void", "road", "sky", "car"])
-    assert invoke("data", "check", "run", "--recipe=run/recipe.toml").exit_code == 1
+    assert invoke("data", "check", "run", "--recipe=run/recipe.toml").exit_code == 2
 
 
 def test_generated_scenes_are_checked_too(invoke):
@@ -320,7 +320,7 @@ def test_a_sheet_is_drawn_and_never_written_over(invoke, tmp_path):
     assert set(made_up_palette(4)) <= colours
     before = (tmp_path / "sheet.png").read_bytes()
     result = invoke("data", "check", "--root=set", "--sheet=sheet.png")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--overwrite" in result.stderr
     assert (tmp_path / "sheet.png").read_bytes() == before
     assert invoke("data", "check", "--root=set", "--sheet=sheet.png", "--overwrite").exit_code == 0
@@ -349,7 +349,7 @@ def test_letters_that_no_font_has_are_said_to_be_escapes(invoke, tmp_path, monke
 def test_a_wrong_request_gets_one_sentence(invoke, tmp_path, arguments, message):
     (tmp_path / "set").mkdir()
     result = invoke("data", "check", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("Error:") == 1
     assert result.stdout == ""
@@ -446,7 +446,7 @@ def test_init_never_writes_over_a_class_list(invoke, tmp_path):
     mine = 'classes = [{ name = "mine" }]\n'
     (tmp_path / "set/classes.toml").write_text(mine)
     result = invoke("data", "init", "set")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--force" in result.stderr
     assert (tmp_path / "set/classes.toml").read_text() == mine
     assert invoke("data", "init", "set", "--force").exit_code == 0

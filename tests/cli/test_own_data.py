@@ -49,7 +49,7 @@ def test_a_run_of_it_is_evaluated_pruned_and_gone_on_with_where_it_is_trusted(tr
     for command in (("train", "--resume=run"), ("eval", "run", "--json"), ("prune", "run", *PRUNE)):
         sys.modules.pop("their_shapes", None)
         result = invoke(*command)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert NAME in result.stderr
         assert not (tmp_path / "ran").exists()
         advised = shlex.split(result.stderr.partition("If you trust it: ")[2])

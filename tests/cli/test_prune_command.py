@@ -149,7 +149,7 @@ def test_a_target_out_of_reach_is_refused_before_an_image_is_read(here, monkeypa
     monkeypatch.setattr(ShapesDataset, "__getitem__", read)
     for target in (("--ratio", "0.999"), ("--target-macs", "1T"), ("--target-params", "1")):
         result = here("prune", "runs/0001-train", *target)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert f"{target[0]}" in result.stderr.splitlines()[-1]
         assert not any(word in result.stderr for word in ("changed by", "Evaluating", "Reading"))
 

@@ -17,7 +17,7 @@ from prunekit.data.folder import CLASS_LISTS
 from prunekit.data.labels.colours import Colour
 from prunekit.data.labels.masks import Value
 from prunekit.data.pairs import check_root
-from prunekit.errors import ConfigError, DataError
+from prunekit.errors import ConfigError, DataError, DataUsageError
 from prunekit.run import write_atomically
 
 FILE: Final = "classes.toml"
@@ -72,7 +72,7 @@ def check_target(root: Path, *, force: bool) -> None:
                 "its names are used where they fit."
             )
         if there.exists() and not force:
-            raise DataError(f"{there} is there already. Replace it: --force")
+            raise DataUsageError(f"{there} is there already. Replace it: --force")
 
 
 def draft(

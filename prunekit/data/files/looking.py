@@ -9,7 +9,7 @@ from typing import Final
 
 from prunekit.data.files.names import listed, near, shown
 from prunekit.data.files.pattern import Place
-from prunekit.errors import DataError
+from prunekit.errors import DataError, DataUsageError
 
 _REMEMBERED: Final = 1000  # files that fit nothing, for messages
 
@@ -78,7 +78,7 @@ def _folder(root: Path, place: Place) -> Path:
             # The same name in another Unicode form, as another system wrote it.
             same = [name for name in names if unicodedata.normalize("NFC", name) == part]
             if not same:
-                raise DataError(_missing(below, part, names))
+                raise DataUsageError(_missing(below, part, names))
             below = folder / same[0]
         folder = below
     return folder

@@ -14,7 +14,7 @@ from typing import Final
 
 from prunekit.data.dataset import Split
 from prunekit.data.files.names import shown
-from prunekit.errors import DataError
+from prunekit.errors import DataUsageError
 
 NAME: Final = "{name}"
 _SPLIT: Final = re.compile(r"\{split(?::([^{}]*))?\}")
@@ -43,7 +43,9 @@ class Pattern:
         self._refuse_wrong_placeholders()
         ending = "." + self.whole.rpartition(".")[2]
         if ending != ".*" and ending.lower() not in self.suffixes:
-            raise DataError(f"{self._said} ends in {ending!r}; {self.what}s are read from {', '.join(self.suffixes)}.")
+            raise DataUsageError(
+                f"{self._said} ends in {ending!r}; {self.what}s are read from {', '.join(self.suffixes)}."
+            )
 
     @property
     def whole(self) -> str:
@@ -70,7 +72,7 @@ class Pattern:
             DataError: the pattern names no such split.
         """
         if split not in self.splits:
-            raise DataError(f"{self._said} names {len(self.splits)} splits, and none is {split}. Add the third.")
+            raise DataUsageError(f"{self._said} names {len(self.splits)} splits, and none is {split}. Add the third.")
         return Place(_SPLIT.sub(lambda _: self.splits[split], self.whole), self.suffixes)
 
     @property
@@ -80,28 +82,30 @@ class Pattern:
     def _refuse_wrong_path(self) -> None:
         parts = self.text.split("/")
         if not all(parts) or {".", ".."} & set(parts) or "\\" in self.text:
-            raise DataError(
+            raise DataUsageError(
                 f"{self._said} is no path below the data set's folder (--root). Write its parts between single "
                 f"slashes, such as {{split}}/{self.what}s/{{name}}.png"
             )
 
     def _refuse_wrong_placeholders(self) -> None:
         if NAME not in self.text:
-            raise DataError(f"{self._said} lacks {{name}}, the part that an image and its mask share. Add it.")
+            raise DataUsageError(f"{self._said} lacks {{name}}, the part that an image and its mask share. Add it.")
         rest = _SPLIT.sub("", self.text).replace(NAME, "")
         if "{" in rest or "}" in rest:
-            raise DataError(f"{self._said} holds braces that are neither {{name}} nor {{split}}. Correct them.")
+            raise DataUsageError(f"{self._said} holds braces that are neither {{name}} nor {{split}}. Correct them.")
         if len({match[0] for match in _SPLIT.finditer(self.text)}) > 1:
-            raise DataError(f"{self._said} writes {{split}} in two ways. Write it alike.")
+            raise DataUsageError(f"{self._said} writes {{split}} in two ways. Write it alike.")
         names = list(self.splits.values())
         if self.has_split and not (2 <= len(names) <= 3 and all(names) and len(set(names)) == len(names)):
-            raise DataError(f"{self._said} needs two or three names of splits: {{split:training|validation|testing}}")
+            raise DataUsageError(
+                f"{self._said} needs two or three names of splits: {{split:training|validation|testing}}"
+            )
         if any("/" in name or name in (".", "..") for name in names):
-            raise DataError(
+            raise DataUsageError(
                 f"{self._said} has a split that is more than one folder. Name each by one part of the path."
             )
         if rest.count("*") > _MAX_STARS:
-            raise DataError(f"{self._said} holds more than {_MAX_STARS} stars. Write more of it out.")
+            raise DataUsageError(f"{self._said} holds more than {_MAX_STARS} stars. Write more of it out.")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from prunekit.errors import DataError, UntrustedCodeError
+from prunekit.errors import DataError, DataUsageError, UntrustedCodeError
 from prunekit.recipe import DataConfig
 from prunekit.recipe_values import OWN_DATA
 
@@ -54,14 +54,16 @@ def find_class(name: str) -> Callable[..., Any]:
     own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module_name]
     near = difflib.get_close_matches(attribute, own, 1)
     hint = f" Is it {near[0]}?" if near else ""
-    raise DataError(f"{module_name} defines no data set {attribute!r}.{hint} It is a class: {HOW}.")
+    raise DataUsageError(f"{module_name} defines no data set {attribute!r}.{hint} It is a class: {HOW}.")
 
 
 def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise DataError(f"{name} cannot be imported ({error}). Install it, or set PYTHONPATH to its folder.") from error
+        raise DataUsageError(
+            f"{name} cannot be imported ({error}). Install it, or set PYTHONPATH to its folder."
+        ) from error
     except Exception as error:
         raise DataError(f"{name} fails while it is imported: {failure(error)}. Mend it.") from error
 

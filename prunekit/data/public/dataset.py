@@ -19,7 +19,7 @@ from prunekit.data.images import IMAGE_FORMATS, check_sizes, image_size, read_im
 from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.pairs import Pair, check_all, check_root
 from prunekit.data.public.tables import label_table
-from prunekit.errors import DataError
+from prunekit.errors import DataError, DataUsageError
 
 CHECKED: Final = 200
 """Masks of a split that are decoded, checked and counted when it is opened; spread over it, the same ones each time."""
@@ -69,7 +69,9 @@ class PublicDataset:
 
     def __init__(self, layout: Layout, root: str | Path, split: Split, near: str = "") -> None:
         if split in layout.withheld:
-            raise DataError(f"{layout.title} has no {split} split here: {layout.withheld[split]}. Use --split val.")
+            raise DataUsageError(
+                f"{layout.title} has no {split} split here: {layout.withheld[split]}. Use --split val."
+            )
         self._layout = layout
         self._table = label_table(layout.table)
         self.classes = self._table.classes
@@ -77,7 +79,7 @@ class PublicDataset:
             check_root(root, layout.name, near)
             self._pairs = layout.pairs(_place(layout, Path(root)), split)
         except DataError as error:
-            raise DataError(f"{error}\n{layout.remedy}") from None
+            raise DataUsageError(f"{error}\n{layout.remedy}") from None
         self.label_counts = summed(check_all(spread(self._pairs, CHECKED), self._check), len(self), self.classes)
 
     def __len__(self) -> int:
@@ -108,7 +110,9 @@ def _place(layout: Layout, root: Path) -> Path:
     """Return the set's own folder: the root, or one in it."""
     found = [place for place in (root, *(root / name for name in layout.inside)) if _is_whole(layout, place)]
     if len(found) > 1:
-        raise DataError(f"{layout.title} lies in {found[0].absolute()} and in {found[1].absolute()}. Name one of them.")
+        raise DataUsageError(
+            f"{layout.title} lies in {found[0].absolute()} and in {found[1].absolute()}. Name one of them."
+        )
     if found:
         return found[0]
     lacking = [f"{name}/" for name in layout.folders if not (root / name).is_dir()]

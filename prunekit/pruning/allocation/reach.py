@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from prunekit.errors import PruneError
+from prunekit.errors import PruneUsageError
 from prunekit.pruning.allocation.allocator import check_any_free, cost_model
 from prunekit.pruning.allocation.grid import FLOOR_SHARE, Grid
 from prunekit.pruning.allocation.targets import TOLERANCE, Target
@@ -46,7 +46,7 @@ def check_reach(coupling: Coupling, target: Target, align: int, floor: float = F
     most = f"{share} of the {target.unit} of this network can go{steps}"
     further = f" With --align 1, {_share(finer, dense):.3f} can." if finer < least - TOLERANCE * dense else ""
     ask = f" Ask for {advice.flag}." if advice is not None else ""
-    raise PruneError(f"{target.flag} is out of reach: {most} ({target.text(least)} stay).{ask}{further}")
+    raise PruneUsageError(f"{target.flag} is out of reach: {most} ({target.text(least)} stay).{ask}{further}")
 
 
 def _share(cost: float, dense: float) -> float:

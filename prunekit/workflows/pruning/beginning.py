@@ -8,7 +8,6 @@ from pathlib import Path
 
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
-from prunekit.errors import PruneError
 from prunekit.modelfile import LoadedModel
 from prunekit.run import RunDirectory
 from prunekit.workflows.pruning.analysing import Analysed, analysed, needs_images
@@ -92,7 +91,7 @@ def _check_floor(miou: float | None, job: Job) -> None:
     floor = job.config.min_miou
     if floor is not None and (miou is None or miou < floor):
         found = "cannot be measured" if miou is None else f"is {miou:.4f}"
-        raise PruneError(
+        raise PruneUsageError(
             f"The network before pruning must reach the floor of {floor:g} itself; its validation mIoU {found}. "
             "Lower --min-miou, or leave it out."
         )

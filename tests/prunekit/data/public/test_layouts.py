@@ -244,7 +244,7 @@ def test_exif_data_do_not_turn_an_image_of_a_published_set(write_public):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.open(path).save(path, exif=exif)
-    with pytest.raises(DataError, match="turned by its EXIF data"):
+    with pytest.raises(DataError, match="rotated by its EXIF data"):
         read_image(path)
     after = opened("cityscapes", root)[0]
     assert (after.image_3HW == before.image_3HW).all()
