@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.loading import steps_per_epoch
+from prunekit.errors import PruneUsageError
 from prunekit.modelfile import LoadedModel
 from prunekit.run import RunDirectory
 from prunekit.workflows.pruning.analysing import Analysed, analysed, needs_images
