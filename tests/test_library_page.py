@@ -22,6 +22,7 @@ TRAIN = {"epochs": 1, "batch_size": 4, "threads": 1, "device": "cpu"}
 
 
 ITS_OWN = next(block for block in BLOCKS if "unet.pth" in block)
+COMMANDS = next(block for block in BLOCKS if "pspnet.pth" in block)  # tests/cli/advice/test_own_weights.py runs it
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_the_page_runs_from_top_to_bottom(folder: Path, loader, capsys: pytest.C
     model = small_network()
     before = sum(value.numel() for value in model.parameters())
     names = {"model": model, "train_loader": loader, "torch": torch}
-    for number, block in enumerate(block for block in BLOCKS if block != ITS_OWN):
+    for number, block in enumerate(block for block in BLOCKS if block not in (ITS_OWN, COMMANDS)):
         names.pop("small", None)
         exec(compile(block, f"library.md, block {number}", "exec"), names)
         if "small" in names:
