@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 CHECK_EXAMPLES: Final = (
     "prunekit data check --data folder --root street --size 512x1024 --sheet street.png",
-    "prunekit data check --data camvid --root /data/camvid",
+    "prunekit data check --data camvid --root camvid",
     "prunekit data check runs/0001-train",
     "prunekit data check --recipe mine.toml --json > report.json",
 )
 INIT_EXAMPLES: Final = (
-    "prunekit data init street",
-    "prunekit data init street --ignore 0",
-    "prunekit data init street --ignore 255,255,255 --force",
+    "prunekit data init town",
+    "prunekit data init town --ignore 0 --force",
+    "prunekit data init painted --ignore 255,255,255",
 )
 _SHEET_SUFFIXES: Final = (".png",)
 

@@ -53,7 +53,7 @@ def _run(out: Path, config: "DemoConfig") -> "DemoReport":
 def _announce(config: "DemoConfig", out: Path) -> None:
     rows = [
         Setting("scenes", f"{config.train_images} to train, {config.val_images} to validate", "prunekit train"),
-        Setting("remove", f"{formats.percent(config.ratio)} of the MACs", "prunekit prune --ratio"),
+        Setting("remove", f"{formats.percent(config.ratio)} of the MACs", "--ratio of prunekit prune"),
         Setting("seed", str(config.seed), "--seed"),
         Setting("device", config.device, "--device"),
         Setting("threads", str(config.threads) if config.threads else "torch's choice; one to measure", "--threads"),
@@ -68,7 +68,7 @@ def _show(report: "DemoReport") -> None:
         Table(f"Measured on {report.ran_on}, {report.threads} thread(s)", columns, [_row(row) for row in report.rows])
     )
     output.result("mIoU and latency are those of the ONNX files; parity is their largest error against torch.")
-    output.result("Folded: batch norms, and the CCS head at its mean scene (prunekit export --fold static).")
+    output.result("Folded: batch norms, and the CCS head at its mean scene (--fold static of prunekit export).")
     output.result(f"Engines: {report.engines}")
     output.result(f"Trained in {report.precision} on {report.device}; {formats.duration(report.wall_s)} in all.")
     output.result(f"Predictions beside the truth: {report.picture}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "prunekit eval runs/0001-train",
     "prunekit eval runs/0001-train/export/model.onnx",
-    "prunekit eval model.onnx --data camvid --root /data/camvid --split test",
-    "prunekit eval model.onnx --data folder --root street --classes street.toml",
+    "prunekit eval model.onnx --data camvid --root camvid --split test",
+    "prunekit eval street.onnx --data folder --root street --classes street.toml",
 )
 PANELS = {"Data": ("data", "root", "classes", "split"), "Run": ("provider", "as_json", "help")}
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "prunekit export",
     "prunekit export --trt",
-    "prunekit export runs/0002-prune --precision fp16 --fold static --dynamic",
+    "prunekit export runs/0002-prune --precision fp16 --dynamic",
 )
 
 PANELS = {
@@ -80,6 +80,7 @@ def command(
 
     Batch norms are folded, the preprocessing is written beside the file, and its outputs are compared with torch.
     """
+    from prunekit.workflows.importing import only_classes
     from prunekit_export.staging import free_folder
     from prunekit_export.workflow import ExportConfig
 
@@ -99,7 +100,7 @@ def command(
     if as_json:
         output.show_json(outcome)
     else:
-        _show(outcome, " --trust-code" if trust_code else "")
+        _show(outcome, " --trust-code" if trust_code else "", has_images=not only_classes(source.recipe()))
 
 
 def _export(
@@ -134,7 +135,7 @@ def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path, prog
     progress.settings("Exporting", rows)
 
 
-def _show(outcome: "ExportOutcome", trust: str) -> None:
+def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     summary = outcome.summary
     sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
     output.show(Table("Files", ("file", "size"), sizes))
@@ -145,7 +146,8 @@ def _show(outcome: "ExportOutcome", trust: str) -> None:
     if summary.engine is not None:
         output.result(f"Engine: {summary.engine.statement}")
     # The run is read again for its data, which may be somebody's code.
-    output.say(f"Next: prunekit profile {summary.onnx_path}   or   prunekit eval {summary.onnx_path}{trust}")
+    evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
+    output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
 
 
 def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:

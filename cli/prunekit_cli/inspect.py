@@ -32,6 +32,7 @@ Classes = Annotated[
     int | None,
     typer.Option(
         "--classes",
+        min=1,
         max=options.MAX_CLASSES,
         help="Number of classes, for a network that is not a run.",
         show_default=f"{CLASSES}; a run has its own",

@@ -44,7 +44,7 @@ _GIVEN = "prunekit.given"
 _EPILOG = (
     "Exit codes: 0 done; 1 something failed (damaged data, no memory, a full disk, a proof); 2 the command has to be "
     "changed (a value, a name, a path, options that do not go together, a package to install); 130, 143, 129 ended by "
-    "Ctrl-C, SIGTERM, SIGHUP: prunekit status says how to go on."
+    "Ctrl-C, SIGTERM, SIGHUP; how to go on then: prunekit status"
 )
 
 

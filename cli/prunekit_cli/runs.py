@@ -12,7 +12,7 @@ from prunekit_cli.output import Table
 if TYPE_CHECKING:
     from prunekit.overview.reading import Overview
 
-EXAMPLES = ("prunekit runs", "prunekit runs /data/experiments --json")
+EXAMPLES = ("prunekit runs", "prunekit runs experiments --json")
 WIDE = 115  # columns of a terminal that shows the whole table without breaking words
 COLUMNS = ("run", "from", "state", "mIoU", "cost", "age")
 MORE = ("kind", "model", "data", "size")

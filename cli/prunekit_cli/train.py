@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "prunekit train",
-    "prunekit train --data camvid --root /data/camvid --size 360x480 --epochs 60 --precision bf16",
+    "prunekit train --data camvid --root camvid --size 360x480 --epochs 60 --precision bf16",
     "prunekit train --data folder --root street --classes street.toml --size 512x1024",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",

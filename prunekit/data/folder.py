@@ -101,7 +101,7 @@ def class_list_path(root: Path, named: str | Path) -> Path:
     """Return the class list that is named, or the one that lies in the folder.
 
     Raises:
-        DataError: none is named, and the folder holds none, or several.
+        DataUsageError: none is named, and the folder holds none, or several.
     """
     if str(named):
         return Path(named)
@@ -109,7 +109,8 @@ def class_list_path(root: Path, named: str | Path) -> Path:
     if len(found) != 1:
         state = f"both {' and '.join(path.name for path in found)}" if found else f"no {' or '.join(CLASS_LISTS)}"
         raise DataUsageError(
-            f"{root} holds {state}. Name the class list as data.classes (--set data.classes=FILE), or keep one there."
+            f"{root} holds {state}. Name the class list: --classes FILE, or data.classes in a recipe, "
+            "or keep one there."
         )
     return found[0]
 

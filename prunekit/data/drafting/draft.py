@@ -1,6 +1,7 @@
 """`prunekit data init` without the command line: a class list from what the masks of a folder hold."""
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,8 @@ def check_target(root: Path, *, force: bool) -> None:
         if there.exists() and name != FILE:
             raise DataError(
                 f"{there} is a class list already, and two would be one too many. Check it: prunekit data check "
-                f"--data folder --root {root} . To begin a new one, rename it first, for instance to class_names.txt: "
-                "its names are used where they fit."
+                f"--root {shlex.quote(str(root))}\n"
+                "To begin a new one, rename it, for instance to class_names.txt: its names are used where they fit."
             )
         if there.exists() and not force:
             raise DataUsageError(f"{there} is there already. Replace it: --force")
@@ -107,7 +108,7 @@ def draft(
     choices = _choices(root, splits, held, ignored, values, table, guessed=ignore is None)
     notes += [f"Names are from {table.path}."] if table is not None else []
     if held.unreadable:
-        notes.append(_left_out(len(held.unreadable)))
+        notes.append(_left_out(len(held.unreadable), root))
     becomes = {entry.value: entry.name for entry in choices.entries}
     found = [
         FoundValue(value_text(value), one.pixels, one.masks, becomes.get(value, "not counted"))
@@ -211,9 +212,9 @@ def _no_classes(count: int, held: MaskValues) -> str:
     )
 
 
-def _left_out(count: int) -> str:
+def _left_out(count: int, root: Path) -> str:
     masks = "1 mask cannot be read and was" if count == 1 else f"{count} masks cannot be read and were"
-    return f"{masks} left out; prunekit data check names what is wrong."
+    return f"{masks} left out. What is wrong: prunekit data check --root {shlex.quote(str(root))}"
 
 
 def _some(held: MaskValues) -> str:

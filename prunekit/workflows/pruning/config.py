@@ -35,7 +35,7 @@ class PruneConfig(Section):
     target_latency_ms: float | None = Field(
         None, gt=0, le=1e9, description="remaining latency, from measurements on this machine [ms]"
     )
-    criterion: Text = Field("sirfp", description="importance criterion; prunekit prune --list-criteria explains each")
+    criterion: Text = Field("sirfp", description="importance criterion; --list-criteria explains each")
     allocation: Literal["auto", "uniform", "global", "cost", "balanced"] = Field(
         "auto",
         description="how the cut is distributed over the groups; auto: as the criterion recommends",

@@ -68,7 +68,9 @@ def table_of(now: Analysed) -> LatencyTable:
     if now.table is None:
         raise PruneUsageError(
             "A target in milliseconds needs a latency table of this network on the machine that it will run on. "
-            + spelled("prunekit prune --target-latency measures one.", "Pass meter=prunekit.open_meter(), or table=.")
+            + spelled(
+                "Measure one: prunekit prune --target-latency 8ms", "Pass meter=prunekit.open_meter(), or table=."
+            )
         )
     return now.table
 
