@@ -178,8 +178,7 @@ def _train_longer(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
 def _export(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
     """Export and measure: dense, pruned, and the CCS network unfolded and in both folds."""
     from prunekit.run import RunDirectory
-    from prunekit_export.evaluating import evaluate_model
-    from prunekit_export.profiling import ProfileConfig, profile_models
+    from prunekit_export.running import ProfileConfig, evaluate_model, profile_models
     from prunekit_export.workflow import ExportConfig, Fold, export_model
 
     del name, root

@@ -29,8 +29,7 @@ from prunekit.pruning.clique import (
     random_subset,
     solve_exactly,
 )
-from prunekit.pruning.redundancy import redundancy
-from prunekit.pruning.statistics import collect
+from prunekit.pruning.evidence import collect, redundancy
 
 HEIGHT, WIDTH, IMAGES, BATCH, STEPS = 64, 96, 32, 8, 60
 SEEDS = range(5)

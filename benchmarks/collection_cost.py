@@ -14,7 +14,8 @@ from torch import Tensor
 
 from prunekit.models.zoo import build
 from prunekit.pruning.analysis import analyse
-from prunekit.pruning.statistics import POSITIONS, STRIPS, Collector
+from prunekit.pruning.evidence import POSITIONS, Collector
+from prunekit.pruning.evidence.moments import STRIPS
 from prunekit.recipe import parse_recipe
 from prunekit.training.losses import training_loss
 from prunekit.training.optimisers import make_optimiser

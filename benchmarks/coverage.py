@@ -36,7 +36,7 @@ from torch.utils import _pytree as pytree
 
 from prunekit.errors import PrunekitError
 from prunekit.pruning import Coupling, analyse, exactness, pruned
-from prunekit.pruning.plan import make_plan
+from prunekit.pruning.surgery import make_plan
 
 TOLERANCE = 1e-4
 TOOLS = ("prunekit", "torch_pruning")

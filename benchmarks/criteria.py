@@ -115,7 +115,7 @@ def _options(args: argparse.Namespace) -> str:
 
 
 def _names(only: list[str] | None) -> list[str]:
-    from prunekit.pruning.criteria.registry import CRITERIA
+    from prunekit.pruning.criteria import CRITERIA
 
     return only or [*CRITERIA, *ABLATIONS]
 

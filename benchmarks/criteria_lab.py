@@ -51,9 +51,9 @@ def variant(name: str) -> Variant:
 
 def policy_of(row: Variant) -> str:
     """Return how a row shares out: as it says, or as its criterion's source does."""
-    from prunekit.pruning.criteria.registry import criterion
+    from prunekit.pruning.criteria import criterion_named
 
-    return criterion(row.criterion).allocation if row.allocation == "auto" else row.allocation
+    return criterion_named(row.criterion).allocation if row.allocation == "auto" else row.allocation
 
 
 class Lab:
@@ -120,7 +120,7 @@ class Lab:
     @functools.cached_property
     def evidence(self) -> Any:
         """What criteria may look at."""
-        from prunekit.pruning.criteria.evidence import Evidence, Labelled
+        from prunekit.pruning.evidence import Evidence, Labelled
         from prunekit.training.losses import training_loss
 
         config, ignore = self.recipe.train, self.loaded.card.ignore_index
@@ -137,21 +137,21 @@ class Lab:
 
     def rank(self, row: Variant) -> Any:
         """Return the ranking of each group."""
-        from prunekit.pruning.criteria.registry import criterion
+        from prunekit.pruning.criteria import criterion_named
 
         evidence = replace(self.evidence)
         if row.at == "output":  # the compensation measures where channels are read all the same
             evidence.__dict__["statistics"] = _at_producers(evidence)
-        return criterion(row.criterion).rank(evidence)
+        return criterion_named(row.criterion).rank(evidence)
 
     def _keeps(self, row: Variant, ratios: Sequence[float]) -> dict[float, dict[str, list[int]]]:
         from prunekit.pruning.allocation import Target, allocate
-        from prunekit.pruning.criteria.registry import criterion
+        from prunekit.pruning.criteria import criterion_named
 
         policy: Any = policy_of(row)
         targets = {ratio: Target("ratio", ratio) for ratio in ratios}
         if policy == "paper":
-            chosen: Any = criterion(row.criterion)
+            chosen: Any = criterion_named(row.criterion)
             return {ratio: self._whole(chosen.keep(self.evidence, target, 8)) for ratio, target in targets.items()}
         rankings = self.rank(row)
         return {
@@ -166,9 +166,7 @@ class Lab:
         """Return the network without what is not kept."""
         import copy
 
-        from prunekit.pruning.compensation import compensate_, reestimate_norms_
-        from prunekit.pruning.plan import make_plan
-        from prunekit.pruning.surgery import prune_
+        from prunekit.pruning.surgery import compensate_, make_plan, prune_, reestimate_norms_
 
         segmenter = copy.deepcopy(self.segmenter)
         if fold:
@@ -180,7 +178,7 @@ class Lab:
 
     def card(self, keep: dict[str, list[int]]) -> Any:
         """Return what the cut network's model file says of it."""
-        from prunekit.pruning.plan import make_plan
+        from prunekit.pruning.surgery import make_plan
 
         return self.loaded.card.model_copy(update={"plan": make_plan(self.coupling, keep).to_json()})
 
@@ -214,7 +212,7 @@ def _at_producers(evidence: Any) -> Any:
     """Measure where channels are made, behind the convolution, instead of where they are read."""
     import torch
 
-    from prunekit.pruning.statistics import Collector, Statistics
+    from prunekit.pruning.evidence import Collector, Statistics
 
     collector = Collector(evidence.network, evidence.coupling, seed=evidence.seed, producers=True)
     with collector, torch.no_grad():

@@ -27,10 +27,10 @@ from equal_macs import Keep, at_share_of_macs
 from prunekit.models.segmenter import Segmenter
 from prunekit.pruning.allocation import PolicyName, Target, allocate
 from prunekit.pruning.analysis import analyse
-from prunekit.pruning.latency_loop import meet_latency
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.latency import LatencyTable, meet_latency
 from prunekit.run import write_json
-from prunekit_export.latency_meter import LatencyMeter, compare_latencies, open_meter
+from prunekit_export.latency import LatencyMeter, open_meter
+from prunekit_export.latency.meter import compare_latencies
 
 Shape = tuple[int, int, int, int]
 ROWS = {

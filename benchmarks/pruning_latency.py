@@ -33,13 +33,12 @@ from prunekit.models.zoo import build
 from prunekit.pruning.allocation import Target, allocate, padding_waste
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.criteria.ranking import Ranking
-from prunekit.pruning.latency_loop import meet_latency
-from prunekit.pruning.latency_table import LatencyTable, widths_of
-from prunekit.pruning.plan import make_plan
-from prunekit.pruning.surgery import pruned
+from prunekit.pruning.evidence import Ranking
+from prunekit.pruning.latency import LatencyTable, meet_latency, widths_of
+from prunekit.pruning.surgery import make_plan, pruned
 from prunekit.run import write_json
-from prunekit_export.latency_meter import LatencyMeter, compare_latencies, open_meter
+from prunekit_export.latency import LatencyMeter, open_meter
+from prunekit_export.latency.meter import compare_latencies
 
 NETWORKS = {
     "DeepLabV3-ResNet50": "torchvision:deeplabv3_resnet50",

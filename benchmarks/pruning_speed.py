@@ -23,8 +23,8 @@ from prunekit.models.zoo import build
 from prunekit.pruning import analyse, arbitrary_plan
 from prunekit.pruning.clique import greedy, greedy_orders, greedy_with_swaps
 from prunekit.pruning.clique.batched import orders_together
+from prunekit.pruning.criteria.elimination import Consumer, eliminate
 from prunekit.pruning.criteria.sirfp import RIDGE
-from prunekit.pruning.elimination import Consumer, eliminate
 
 RUNS = 5
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = {

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunekit.pruning.allocation.costs import FloatArray
-from prunekit.pruning.allocation.grid import Grid
+from prunekit.pruning.allocation import Grid
+from prunekit.pruning.arrays import FloatArray, IntArray
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.ids import IntArray
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.latency import LatencyTable
 
 PRICES = np.geomspace(0.2, 2.0, 60)
 """Of the MACs of the whole network, in times of the whole network; any set of prices proves something."""

@@ -7,14 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from prunekit.pruning.allocation.costs import CostModel, FloatArray, LatencyCost, MacsCost
+from prunekit.pruning.allocation import TOLERANCE, CostModel, Grid, LatencyCost, MacsCost, Problem, approach
 from prunekit.pruning.allocation.enumeration import best_of_some
-from prunekit.pruning.allocation.grid import Grid
-from prunekit.pruning.allocation.search import Problem, approach
-from prunekit.pruning.allocation.targets import CLOSE, TOLERANCE
+from prunekit.pruning.allocation.targets import CLOSE
+from prunekit.pruning.arrays import FloatArray, IntArray
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.ids import IntArray
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.latency import LatencyTable
 
 PRICES = np.geomspace(0.5, 2.0, 25)
 """Of the share of the time, in shares of the MACs: a sweep over the convex hull of what is reachable."""

@@ -6,13 +6,13 @@ from prunekit.errors import PrunekitError as PrunekitError
 from prunekit.models.segmenter import Segmenter as Segmenter
 from prunekit.pruning.coupling import Coupling as Coupling
 from prunekit.pruning.coupling import Group as Group
-from prunekit.pruning.criteria.criterion import Criterion as Criterion
-from prunekit.pruning.criteria.criterion import Ranked as Ranked
-from prunekit.pruning.criteria.criterion import Scored as Scored
-from prunekit.pruning.criteria.evidence import Evidence as Evidence
-from prunekit.pruning.criteria.ranking import Ranking as Ranking
-from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
-from prunekit.pruning.plan import Plan as Plan
+from prunekit.pruning.criteria import CRITERIA as CRITERIA
+from prunekit.pruning.criteria import Criterion as Criterion
+from prunekit.pruning.criteria import Ranked as Ranked
+from prunekit.pruning.criteria import Scored as Scored
+from prunekit.pruning.evidence import Evidence as Evidence
+from prunekit.pruning.evidence import Ranking as Ranking
+from prunekit.pruning.surgery import Plan as Plan
 from prunekit.workflows.library.loading import LoadedSegmenter as LoadedSegmenter
 from prunekit.workflows.library.loading import load as load
 from prunekit.workflows.library.progress import Progress as Progress
@@ -21,10 +21,10 @@ from prunekit.workflows.library.prune import prune as prune
 from prunekit.workflows.library.report import ModuleReport as ModuleReport
 from prunekit.workflows.library.scores import Scores as Scores
 from prunekit.workflows.library.subject import analyse as analyse
-from prunekit_export.latency_meter import open_meter as open_meter
+from prunekit_export.latency import open_meter as open_meter
+from prunekit_export.library import evaluate as evaluate
 from prunekit_export.library import export as export
-from prunekit_export.predicting.library import predict as predict
-from prunekit_export.predicting.scoring import evaluate as evaluate
+from prunekit_export.library import predict as predict
 from prunekit_runtime.preprocessing import Preprocessing as Preprocessing
 
 __version__: str

@@ -22,8 +22,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.models.soundness import check_weights
 from prunekit.models.trust import Bounded
 from prunekit.models.zoo import build
-from prunekit.pruning.plan import Plan
-from prunekit.pruning.surgery import prune_
+from prunekit.pruning.surgery import Plan, prune_
 from prunekit.recipe import ModelConfig
 from prunekit.run import IMPORT, PRUNE, RunDirectory, resume_command, write_atomically
 from prunekit.tensorfile import read_tensors, size_bytes, write_tensors

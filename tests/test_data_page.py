@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from prunekit.data.class_list import read_class_list
 from prunekit.data.dataset import IGNORE_INDEX
+from prunekit.data.labels.class_list import read_class_list
 from prunekit.data.registry import check_dataset, open_dataset
 from prunekit.recipe import DataConfig, merge, parse_recipe
-from prunekit_cli.data_options import mask_settings, size_settings
 from prunekit_cli.main import app
-from prunekit_cli.options import given, parse_settings
+from prunekit_cli.options.common import given, parse_settings
+from prunekit_cli.options.data import mask_settings, size_settings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
 

@@ -34,8 +34,8 @@ def test_there_is_python_in_the_documents() -> None:
 
 def test_the_criterion_of_the_document_judges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from prunekit.pruning import analyse
-    from prunekit.pruning.criteria.evidence import Evidence, Labelled
-    from prunekit.pruning.criteria.registry import criterion
+    from prunekit.pruning.criteria import criterion_named
+    from prunekit.pruning.evidence import Evidence, Labelled
 
     block = next(param.values[0] for param in BLOCKS if "# better.py" in str(param.values[0]))
     (tmp_path / "better_of_the_document.py").write_text(str(block))
@@ -50,7 +50,7 @@ def test_the_criterion_of_the_document_judges(monkeypatch: pytest.MonkeyPatch, t
         loss=lambda images, labels: torch.nn.functional.cross_entropy(network(images), labels),
         num_classes=4,
     )
-    rankings = criterion("python:better_of_the_document:better").rank(evidence)
+    rankings = criterion_named("python:better_of_the_document:better").rank(evidence)
     assert set(rankings) == {group.name for group in evidence.coupling.free}
 
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunekit.pruning.allocation.costs import LatencyCost, MacsCost
-from prunekit.pruning.allocation.grid import Grid
+from prunekit.pruning.allocation import Grid, LatencyCost, MacsCost
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.latency_table import LatencyTable, LayerTimes, Machine, layer_widths
+from prunekit.pruning.latency import LatencyTable, LayerTimes, Machine, layer_widths
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ALIGN = 2

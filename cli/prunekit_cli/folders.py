@@ -5,8 +5,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunekit_cli import output
-from prunekit_cli.options import OptionError
+from prunekit_cli.options.common import OptionError
+from prunekit_cli.showing import output
 from prunekit_runtime.near import near_path
 
 if TYPE_CHECKING:

@@ -17,15 +17,14 @@ import typer
 from typer.core import TyperGroup
 
 from prunekit.errors import UntrustedCodeError
-from prunekit_cli import (
-    completion,
+from prunekit_cli import completion
+from prunekit_cli.commands import (
     data,
     demo,
     evaluate,
     export,
     importing,
     inspect,
-    output,
     predict,
     profile,
     prune,
@@ -35,6 +34,7 @@ from prunekit_cli import (
     train,
 )
 from prunekit_cli.panels import in_panels
+from prunekit_cli.showing import output
 from prunekit_runtime.errors import PrunekitError
 from prunekit_runtime.failures import exit_code_of, sentence_of
 from prunekit_runtime.stopping import stop_code, stop_on_signals, stop_sentence

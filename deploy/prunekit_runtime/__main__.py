@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prunekit_runtime.bench import MIN_AGREEMENT, BenchConfig, bench, make_golden
 from prunekit_runtime.errors import PrunekitError, RunnerUsageError
 from prunekit_runtime.failures import exit_code_of, sentence_of
-from prunekit_runtime.golden import GoldenCheck
-from prunekit_runtime.ort import PROVIDERS
+from prunekit_runtime.measuring.bench import MIN_AGREEMENT, BenchConfig, bench, make_golden
+from prunekit_runtime.measuring.golden import GoldenCheck
 from prunekit_runtime.predicting import command as predicting
 from prunekit_runtime.preprocessing import read_contract
+from prunekit_runtime.running.ort import PROVIDERS
 from prunekit_runtime.stopping import stop_code, stop_on_signals, stop_sentence
 from prunekit_runtime.text import printable
 

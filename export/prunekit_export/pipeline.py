@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from prunekit.run import write_atomically
 from prunekit_export.engine import DEFAULT_TARGETS, build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError
-from prunekit_export.onnx_export import ExportReport, export_onnx, save_onnx, set_metadata_
+from prunekit_export.graph import ExportReport, export_onnx, save_onnx, set_metadata_
 from prunekit_export.padding import at_any_size
 from prunekit_export.parity import ParityReport, parity, parity_shapes
-from prunekit_export.passes.fp16 import Fp16Pass
-from prunekit_export.range_scan import RangeReport, scan_ranges
+from prunekit_export.precision import Fp16Pass, RangeReport, scan_ranges
 from prunekit_export.request import ExportRequest, ExportSummary, Precision
 from prunekit_export.sizing import calibration_batches, contract_at, engine_profile, prepared_pictures
 from prunekit_export.staging import staged
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from prunekit_export.engine_report import EngineReport
+    from prunekit_export.engine import EngineReport
     from prunekit_export.parity import Shape
     from prunekit_export.sizing import FloatArray
     from prunekit_export.staging import Stage

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from prunekit_export.engine_report import EngineReport
-    from prunekit_export.onnx_export import ExportReport
+    from prunekit_export.engine import EngineReport
+    from prunekit_export.graph import ExportReport
     from prunekit_export.parity import ParityReport
-    from prunekit_export.range_scan import RangeReport
+    from prunekit_export.precision import RangeReport
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
 Precision = Literal["fp32", "fp16"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from prunekit_export.engine_report import Profile
+from prunekit_export.engine import Profile
 from prunekit_export.errors import ExportError
 
 if TYPE_CHECKING:

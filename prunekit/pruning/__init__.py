@@ -8,11 +8,11 @@ smaller = pruned(module, plan)
 from prunekit.pruning.allocation import arbitrary_plan as arbitrary_plan
 from prunekit.pruning.allocation import uniform_plan as uniform_plan
 from prunekit.pruning.analysis import analyse as analyse
+from prunekit.pruning.analysis import verify as verify
 from prunekit.pruning.coupling import Coupling as Coupling
 from prunekit.pruning.coupling import Group as Group
-from prunekit.pruning.plan import Plan as Plan
+from prunekit.pruning.surgery import Plan as Plan
 from prunekit.pruning.surgery import exactness as exactness
 from prunekit.pruning.surgery import masked as masked
 from prunekit.pruning.surgery import prune_ as prune_
 from prunekit.pruning.surgery import pruned as pruned
-from prunekit.pruning.verify import verify as verify

@@ -9,8 +9,7 @@ from torch import nn
 from prunekit.errors import ConfigError
 from prunekit.models.segmenter import Segmenter
 from prunekit.recipe import TrainConfig
-from prunekit.training.distillation import Teacher
-from prunekit.training.sparsity import Regulariser, make_regulariser
+from prunekit.training.losses import Regulariser, Teacher, make_regulariser
 
 
 @dataclass(frozen=True)

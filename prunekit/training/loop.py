@@ -28,7 +28,6 @@ from prunekit.progress import TimeLeft
 from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
 from prunekit.training.device import autocast, check_precision, cpu_threads, device_name, resolve_device
-from prunekit.training.distillation import distillation_loss
 from prunekit.training.evaluate import evaluate
 from prunekit.training.events import EpochEvent as EpochEvent
 from prunekit.training.events import EvaluationEvent as EvaluationEvent
@@ -39,7 +38,7 @@ from prunekit.training.events import StepEvent as StepEvent
 from prunekit.training.extras import Extras as Extras
 from prunekit.training.extras import checked_extras
 from prunekit.training.label_record import record_labels
-from prunekit.training.losses import training_loss
+from prunekit.training.losses import distillation_loss, training_loss
 from prunekit.training.optimisers import make_optimiser
 from prunekit.training.schedules import learning_rate
 from prunekit.training.seeding import seeded

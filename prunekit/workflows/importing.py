@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from prunekit.data.class_list import read_class_list
 from prunekit.data.dataset import ClassMap, SegmentationDataset
+from prunekit.data.labels.class_list import read_class_list
 from prunekit.data.labels.counts import check_labels
 from prunekit.data.registry import open_dataset
 from prunekit.data.transforms import contract_of

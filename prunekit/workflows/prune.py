@@ -12,9 +12,9 @@ from prunekit.data.own.finding import check_trusted
 from prunekit.errors import RunUsageError
 from prunekit.modelfile import load_model, save_model
 from prunekit.progress import Progress, told
-from prunekit.pruning.criteria.registry import CRITERIA as CRITERIA
-from prunekit.pruning.criteria.registry import criterion
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.criteria import CRITERIA as CRITERIA
+from prunekit.pruning.criteria import criterion_named
+from prunekit.pruning.latency import LatencyTable
 from prunekit.run import RunDirectory
 from prunekit.training.device import cpu_threads
 from prunekit.training.events import Observer
@@ -78,7 +78,7 @@ def prune_run(
         check_trusted(recipe.data, source.recipe_path)
     if config.init == "rewind":
         check_rewind(source)
-    criterion(config.criterion)  # one that cannot be imported stops here, not after the analysis
+    criterion_named(config.criterion)  # one that cannot be imported stops here, not after the analysis
     job = Job(target, config, recipe, on_stage or _silent, observer, trust_code, table, meter)
     with target.locked(held=held), cpu_threads(recipe.train), told(on_progress):
         if not target.is_empty():

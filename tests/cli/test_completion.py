@@ -45,7 +45,7 @@ def test_the_names_are_those_that_there_are():
     from torchvision import models
 
     from prunekit.models.spec import Kind
-    from prunekit.pruning.criteria.registry import CRITERIA
+    from prunekit.pruning.criteria import CRITERIA
     from prunekit.recipe_values import DataName
 
     assert set(completion.CRITERIA) == set(CRITERIA)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from prunekit_cli import output
+from prunekit_cli.showing import output
 from prunekit_runtime.stopping import Stopped
 
 

@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 
-from prunekit_cli import output
-from prunekit_cli.output import Setting, Table
-from prunekit_cli.progress import Progress
+from prunekit_cli.showing import output
+from prunekit_cli.showing.output import Setting, Table
+from prunekit_cli.showing.progress import Progress
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b\u202e\u2028\udcff name"
 SHOWN = r"\x1b[2J\x1b]0;owned\x07\x9b\u202e\u2028\xff name"

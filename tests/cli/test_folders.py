@@ -4,7 +4,7 @@ import pytest
 
 from prunekit.errors import RunError
 from prunekit_cli.folders import target_run
-from prunekit_cli.options import OptionError
+from prunekit_cli.options.common import OptionError
 from prunekit_runtime.errors import PrunekitError
 
 

@@ -6,13 +6,12 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from prunekit_cli import (
+from prunekit_cli.commands import (
     demo,
     evaluate,
     export,
     importing,
     inspect,
-    options,
     predict,
     profile,
     prune,
@@ -22,6 +21,7 @@ from prunekit_cli import (
     train,
 )
 from prunekit_cli.main import app
+from prunekit_cli.options import common as options
 from prunekit_cli.panels import ADVANCED, LONG, MOST_FIRST
 
 MODULES = {
@@ -141,7 +141,7 @@ def test_train_help_shows_the_recipe_s_choices_and_defaults():
 
 
 def test_prune_help_shows_the_config_s_choices_and_defaults():
-    from prunekit.pruning.criteria.registry import CRITERIA
+    from prunekit.pruning.criteria import CRITERIA
     from prunekit.workflows.prune import PruneConfig
 
     assert shown("prune", "--criterion").show_default in CRITERIA

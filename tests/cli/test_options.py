@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit_cli import formats
-from prunekit_cli.options import OptionError, parse_settings
-from prunekit_cli.options import given as only_given
-from prunekit_cli.output import plain
+from prunekit_cli.options.common import OptionError, parse_settings
+from prunekit_cli.options.common import given as only_given
+from prunekit_cli.showing import formats
+from prunekit_cli.showing.output import plain
 
 
 @pytest.mark.parametrize(

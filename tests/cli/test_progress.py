@@ -1,8 +1,8 @@
 import io
 import sys
 
-from prunekit_cli import progress as module
-from prunekit_cli.progress import Progress
+from prunekit_cli.showing import progress as module
+from prunekit_cli.showing.progress import Progress
 
 
 class Clock:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit_cli import output
+from prunekit_cli.showing import output
 
 A_FOLDER, A_LONG_NAME = ".: Is a directory. Name a file.", "File name too long. Choose a shorter name."
 TINY = (

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from prunekit_export.onnx_export import ExportReport, export_onnx
+from prunekit_export.graph import ExportReport, export_onnx
 
 
 class TinyNet(nn.Module):

@@ -4,13 +4,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from prunekit.data.shapes import ShapesDataset
-from prunekit_export.evaluating import evaluate_runner
-from prunekit_export.profiling import ProfileConfig, profile_models
-from prunekit_runtime.bench import BenchConfig, bench
+from prunekit_export.running import ProfileConfig, evaluate_runner, profile_models
 from prunekit_runtime.errors import RunnerError
-from prunekit_runtime.golden import GoldenCheck
-from prunekit_runtime.ort import OrtRunner
+from prunekit_runtime.measuring.bench import BenchConfig, bench
+from prunekit_runtime.measuring.golden import GoldenCheck
 from prunekit_runtime.preprocessing import Preprocessing
+from prunekit_runtime.running.ort import OrtRunner
 
 CLASSES, SIDE = 10, 32
 

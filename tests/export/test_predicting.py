@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from prunekit.data.class_list import ClassList
 from prunekit.data.images import read_image
+from prunekit.data.labels.class_list import ClassList
 from prunekit.data.labels.masks import read_mask
 from prunekit.data.registry import open_dataset
 from prunekit.errors import ConfigError, DataError
@@ -21,9 +21,9 @@ from prunekit.pictures.legend import encode_legend
 from prunekit.recipe import merge, parse_recipe
 from prunekit.run import RunDirectory
 from prunekit_export.errors import ExportError
-from prunekit_export.evaluating import evaluate_model
-from prunekit_export.predicting.workflow import PredictConfig, count_frames, find_inputs, predict
-from prunekit_export.runners import TorchRunner
+from prunekit_export.predicting import PredictConfig, count_frames, find_inputs, predict
+from prunekit_export.running import evaluate_model
+from prunekit_export.running.runners import TorchRunner
 from prunekit_export.workflow import ExportConfig, export_model
 from prunekit_runtime.__main__ import main as runtime
 from prunekit_runtime.errors import PictureError, PrunekitError

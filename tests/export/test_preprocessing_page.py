@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from prunekit.data.shapes import ShapesDataset
 from prunekit.models.segmenter import Segmenter
 from prunekit.recipe import parse_recipe
-from prunekit_export.evaluating import evaluate_model
 from prunekit_export.pipeline import export_run
+from prunekit_export.running import evaluate_model
 from prunekit_runtime.preprocessing import Preprocessing
 from prunekit_runtime.rules import RULES
 

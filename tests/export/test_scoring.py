@@ -16,7 +16,7 @@ from prunekit.errors import DataError, ModelError
 from prunekit.modelfile import new_card, rebuild, save_model
 from prunekit.recipe import parse_recipe
 from prunekit.run import RunDirectory
-from prunekit_export.evaluating import evaluate_model
+from prunekit_export.running import evaluate_model
 from prunekit_export.workflow import ExportConfig, export_model
 from prunekit_runtime.errors import PrunekitError
 

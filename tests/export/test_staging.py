@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from prunekit_export.errors import ExportError
-from prunekit_export.profiling import ProfileConfig, profile_models
-from prunekit_export.runners import open_runner
+from prunekit_export.running import ProfileConfig, open_runner, profile_models
 from prunekit_export.staging import UNPROVED, free_folder, refuse_unproved, staged
 
 FILES = ("model.onnx", "model.fp16.onnx", "model.fp16.plan", "model.fp16.plan.json", "parity.json", "classes.json")

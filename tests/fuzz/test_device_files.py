@@ -6,9 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from prunekit_runtime.golden import GoldenCheck
-from prunekit_runtime.ort import OrtRunner
-from prunekit_runtime.plan import read_plan_header
+from prunekit_runtime.measuring.golden import GoldenCheck
+from prunekit_runtime.running.ort import OrtRunner
+from prunekit_runtime.running.plan import read_plan_header
 
 
 def test_golden(fuzz, mutate, tmp_path):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.data.class_list import read_class_list
+from prunekit.data.labels.class_list import read_class_list
 from prunekit.data.shapes import ShapesDataset
 from prunekit.modelfile import new_card, read_card
 from prunekit.models.zoo import build
 from prunekit.pruning import analyse, arbitrary_plan, prune_
-from prunekit.pruning.latency_table import LatencyTable, LayerTimes, Machine
-from prunekit.pruning.plan import Plan
+from prunekit.pruning.latency import LatencyTable, LayerTimes, Machine
+from prunekit.pruning.surgery import Plan
 from prunekit.recipe import ModelConfig, Recipe, dump_recipe, parse_recipe, read_recipe
 from prunekit.run import RunDirectory, read_json
 from prunekit_runtime.jsonfile import parse_json

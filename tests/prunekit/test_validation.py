@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from prunekit.data.labels.document import Document, Entry
 from prunekit.modelfile import ModelCard
-from prunekit.pruning import latency_table, plan
+from prunekit.pruning.latency import table as latency_table
+from prunekit.pruning.surgery import plan
 from prunekit.recipe import DataConfig, ModelConfig, Recipe, SelectionConfig, TrainConfig
 from prunekit.training.state import Counts
 from prunekit.validation import first_sentence, refusal, sentences

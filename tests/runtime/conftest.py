@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from prunekit_runtime import cuda as cuda_runtime
+from prunekit_runtime.running import cuda as cuda_runtime
 
 CLASSES = 4
 WriteOnnx = Callable[..., Path]

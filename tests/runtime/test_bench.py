@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from prunekit_runtime.__main__ import main
-from prunekit_runtime.bench import synthetic_picture
-from prunekit_runtime.device import describe_device
-from prunekit_runtime.golden import GoldenCheck
+from prunekit_runtime.measuring.bench import synthetic_picture
+from prunekit_runtime.measuring.golden import GoldenCheck
 from prunekit_runtime.preprocessing import Preprocessing
+from prunekit_runtime.running.device import describe_device
 
 pytest.importorskip("onnxruntime")
 WriteOnnx = Callable[..., Path]

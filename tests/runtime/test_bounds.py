@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunekit_runtime import golden as golden_module
 from prunekit_runtime.__main__ import main
-from prunekit_runtime.bench import BenchConfig, bench, make_golden
 from prunekit_runtime.errors import MAX_MESSAGE, ContractError, GoldenError, MeasureError, RunnerError
-from prunekit_runtime.golden import GoldenCheck
 from prunekit_runtime.jsonfile import MAX_DEPTH, parse_json, read_bounded
-from prunekit_runtime.latency import measure
-from prunekit_runtime.ort import OrtRunner
+from prunekit_runtime.measuring import golden as golden_module
+from prunekit_runtime.measuring.bench import BenchConfig, bench, make_golden
+from prunekit_runtime.measuring.golden import GoldenCheck
+from prunekit_runtime.measuring.latency import measure
 from prunekit_runtime.preprocessing import MAX_PIXELS, Preprocessing, read_contract
+from prunekit_runtime.running.ort import OrtRunner
 from prunekit_runtime.text import printable, printable_name
 
 

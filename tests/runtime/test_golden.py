@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunekit_runtime import golden as golden_module
 from prunekit_runtime.errors import GoldenError
-from prunekit_runtime.golden import GoldenCheck
+from prunekit_runtime.measuring import golden as golden_module
+from prunekit_runtime.measuring.golden import GoldenCheck
 from prunekit_runtime.preprocessing import Preprocessing
-from prunekit_runtime.runner import ClosingRunner
+from prunekit_runtime.running.runner import ClosingRunner
 
 CONTRACT = Preprocessing(height=8, width=12, pad_multiple=8)
 

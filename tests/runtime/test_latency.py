@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunekit_runtime.errors import MeasureError
-from prunekit_runtime.latency import compare, measure, peak_memory_bytes, summarise
+from prunekit_runtime.measuring.latency import compare, measure, peak_memory_bytes, summarise
 
 
 @given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 4))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from prunekit_runtime.errors import RunnerError
-from prunekit_runtime.opening import open_runner
-from prunekit_runtime.ort import PROVIDERS, OrtRunner
+from prunekit_runtime.running.opening import open_runner
+from prunekit_runtime.running.ort import PROVIDERS, OrtRunner
 
 ort: Any = pytest.importorskip("onnxruntime")
 WriteOnnx = Callable[..., Path]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunekit_runtime.errors import RunnerError
-from prunekit_runtime.plan import MAGICS, PlanHeader, read_plan_header, sniff_plan
+from prunekit_runtime.running.plan import MAGICS, PlanHeader, read_plan_header, sniff_plan
 
 BYTES = st.integers(0, 255)
 

@@ -9,7 +9,6 @@ import pytest
 
 from prunekit_runtime.__main__ import main
 from prunekit_runtime.errors import ContractError, PictureError
-from prunekit_runtime.ort import OrtRunner
 from prunekit_runtime.pictures.png_writer import encode_picture
 from prunekit_runtime.pictures.reading import SUFFIXES, read_picture
 from prunekit_runtime.predicting.classes import classes_beside
@@ -18,6 +17,7 @@ from prunekit_runtime.predicting.job import chosen_kinds
 from prunekit_runtime.predicting.naming import unique_stems
 from prunekit_runtime.predicting.sources import find_sources
 from prunekit_runtime.preprocessing import Preprocessing
+from prunekit_runtime.running.ort import OrtRunner
 
 CLASSES = {"names": ["road", "sky", "tree", "car"], "palette": [[9, 9, 9], [0, 0, 255], [0, 255, 0], [255, 0, 0]]}
 

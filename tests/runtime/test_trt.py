@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prunekit_runtime import cuda as cuda_runtime
-from prunekit_runtime import trt as trt_module
 from prunekit_runtime.errors import RunnerError
-from prunekit_runtime.trt import TrtRunner
+from prunekit_runtime.running import cuda as cuda_runtime
+from prunekit_runtime.running import trt as trt_module
+from prunekit_runtime.running.trt import TrtRunner
 
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 OWN_NAMES = {"log", "__init__"}

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 from prunekit_runtime.errors import PictureUsageError
-from prunekit_runtime.opening import open_runner
-from prunekit_runtime.ort import PROVIDERS
 from prunekit_runtime.pictures.reading import SUFFIXES, read_picture
 from prunekit_runtime.predicting.classes import MAX_CLASSES, classes_beside, numbered
 from prunekit_runtime.predicting.drawing import KINDS, Style
@@ -26,6 +24,8 @@ from prunekit_runtime.predicting.naming import refuse_existing, unique_stems
 from prunekit_runtime.predicting.sources import Source, find_sources
 from prunekit_runtime.predicting.stopwatch import Stopwatch
 from prunekit_runtime.preprocessing import read_contract
+from prunekit_runtime.running.opening import open_runner
+from prunekit_runtime.running.ort import PROVIDERS
 from prunekit_runtime.text import printable
 
 CONTRACT = "preprocessing.json"

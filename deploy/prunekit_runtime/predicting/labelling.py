@@ -15,7 +15,7 @@ from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.predicting.classes import MAX_CLASSES
 from prunekit_runtime.predicting.stopwatch import Stopwatch
 from prunekit_runtime.preprocessing import ByteArray, Preprocessing
-from prunekit_runtime.runner import FloatArray, Runner, check_finite, check_images
+from prunekit_runtime.running.runner import FloatArray, Runner, check_finite, check_images
 
 
 @dataclasses.dataclass(frozen=True)

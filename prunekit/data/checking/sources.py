@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from prunekit.data import camvid, folder
 from prunekit.data.checking.files import SplitFiles, match
-from prunekit.data.class_list import read_class_list
 from prunekit.data.dataset import ClassMap, Split
 from prunekit.data.files.partners import Patterns
 from prunekit.data.files.pattern import Place
 from prunekit.data.images import IMAGE_SUFFIXES, MASK_FORMATS, MASK_SUFFIXES, load
+from prunekit.data.labels.class_list import read_class_list
 from prunekit.data.labels.masks import Value, read_mask, stored_numbers, unknown_values
 from prunekit.recipe import DataConfig
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from prunekit.data.class_list import read_class_list
 from prunekit.data.drafting.values import Kind
+from prunekit.data.labels.class_list import read_class_list
 from prunekit.data.labels.colours import Colour
 from prunekit.data.labels.masks import Value
 from prunekit.errors import DataError

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from prunekit.data.class_list import ClassList
 from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.data.images import MASK_FORMATS, is_opaque, label_array, load, rgb_array
+from prunekit.data.labels.class_list import ClassList
 from prunekit.data.labels.colours import Colour
 from prunekit.data.labels.numbers import listed_numbers
 from prunekit.errors import DataError

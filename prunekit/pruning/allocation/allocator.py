@@ -14,12 +14,12 @@ from prunekit.pruning.allocation.grid import FLOOR_SHARE, Grid
 from prunekit.pruning.allocation.ranked import Policy, by_cost, by_price, uniform
 from prunekit.pruning.allocation.search import Problem, neighbours
 from prunekit.pruning.allocation.targets import CLOSE, TOLERANCE, Target
+from prunekit.pruning.arrays import IntArray
 from prunekit.pruning.coupling import Coupling, Group
-from prunekit.pruning.ids import IntArray
 from prunekit_runtime.spelling import option
 
 if TYPE_CHECKING:
-    from prunekit.pruning.criteria.ranking import Ranking, Rankings
+    from prunekit.pruning.evidence import Ranking, Rankings
 
 PolicyName = Literal["uniform", "global", "cost", "balanced"]
 

@@ -14,7 +14,7 @@ from prunekit.pruning.allocation.costs import MacsCost
 from prunekit.pruning.coupling import Coupling
 
 if TYPE_CHECKING:
-    from prunekit.pruning.criteria.ranking import Ranking, Rankings
+    from prunekit.pruning.evidence import Ranking, Rankings
 
 
 def even_prices(coupling: Coupling, rankings: "Rankings") -> "dict[str, Ranking]":

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from prunekit.errors import PruneError
+from prunekit.pruning.arrays import FloatArray, IntArray
 from prunekit.pruning.coupling import Coupling, GroupedLayer
-from prunekit.pruning.ids import IntArray
 
-FloatArray = npt.NDArray[np.float64]
 Orders = Mapping[str, IntArray]
 """For each free group its unit positions, the first to go first."""
 
@@ -53,7 +52,7 @@ class LayerWidths(Protocol):
 
 
 class LayerTable(Protocol):
-    """Measured milliseconds of each layer by its channels; what `prunekit.pruning.latency_table` provides."""
+    """Measured milliseconds of each layer by its channels; what `prunekit.pruning.latency.table` provides."""
 
     @property
     def layers(self) -> Mapping[str, LayerWidths]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prunekit.pruning.allocation.search import Harm, Problem, one_changed
-from prunekit.pruning.ids import IntArray
+from prunekit.pruning.arrays import IntArray
 
 LIMIT = 20_000
 """Allocations that are tried at most: about 20 ms of MACs, a second of a latency table."""

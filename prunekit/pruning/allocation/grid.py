@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from prunekit.errors import PruneError
+from prunekit.pruning.arrays import IntArray
 from prunekit.pruning.coupling import Coupling, Group
-from prunekit.pruning.ids import IntArray
 
 FLOOR_SHARE = 0.02
 """A group keeps at least this share of its units: the floor of SIRFP's code (sirfp.md 1.2 e)."""

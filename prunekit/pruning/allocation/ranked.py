@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunekit.pruning.allocation.costs import FloatArray
 from prunekit.pruning.allocation.enumeration import best_around, best_of_all, best_of_some, is_small
 from prunekit.pruning.allocation.search import Harm, Problem, Removals, approach, combined, neighbours, one_changed
-from prunekit.pruning.ids import IntArray
+from prunekit.pruning.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from prunekit.pruning.criteria.ranking import Ranking
+    from prunekit.pruning.evidence import Ranking
 
 Policy = Callable[[Problem, "Sequence[Ranking]"], IntArray]
 """From a problem and the rankings of its groups, in the grid's order, to widths_G."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunekit.pruning.allocation.costs import CostModel, FloatArray
+from prunekit.pruning.allocation.costs import CostModel
 from prunekit.pruning.allocation.grid import Grid
-from prunekit.pruning.ids import IntArray
+from prunekit.pruning.arrays import FloatArray, IntArray
 
 Harm = Callable[[IntArray], FloatArray]
 """What a policy would rather not have, for each row of widths_NG: the less the better."""

@@ -9,8 +9,8 @@ from prunekit.errors import PruneError
 from prunekit.pruning.allocation.allocator import allocate
 from prunekit.pruning.allocation.targets import Target
 from prunekit.pruning.coupling import Coupling, Group
-from prunekit.pruning.criteria.ranking import Ranking, by_score
-from prunekit.pruning.plan import Plan, make_plan
+from prunekit.pruning.evidence import Ranking, by_score
+from prunekit.pruning.surgery import Plan, make_plan
 
 TOLERANCE = 0.01
 

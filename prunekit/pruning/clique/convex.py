@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from prunekit.pruning.clique.matrix import FloatArray
+from prunekit.pruning.arrays import FloatArray
 
 _ROOT_STEPS = 80
 _ROOT_DESCENT_STEPS = 12

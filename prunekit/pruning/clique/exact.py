@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import PruneError
+from prunekit.pruning.arrays import FloatArray
 from prunekit.pruning.clique.convex import ChoiceArray, Relaxation, best_relaxation
 from prunekit.pruning.clique.greedy import greedy
-from prunekit.pruning.clique.matrix import FloatArray, check_keep, edges
+from prunekit.pruning.clique.matrix import check_keep, edges
 from prunekit.pruning.clique.swaps import Mask, swap_until_best_
 
 NODE_LIMIT = 200_000

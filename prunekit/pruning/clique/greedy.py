@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import PruneError
-from prunekit.pruning.clique.matrix import FloatArray, check_keep, edges
-from prunekit.pruning.ids import IntArray
+from prunekit.pruning.arrays import FloatArray, IntArray
+from prunekit.pruning.clique.matrix import check_keep, edges
 
 
 class Removal(NamedTuple):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import PruneError
+from prunekit.pruning.arrays import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 WeightArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 _ASYMMETRY = 1e-3

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import PruneError
+from prunekit.pruning.arrays import FloatArray
 from prunekit.pruning.clique.greedy import greedy
-from prunekit.pruning.clique.matrix import FloatArray, edges
+from prunekit.pruning.clique.matrix import edges
 
 _RELATIVE_GAIN = 1e-12
 """Smallest gain of a swap as a share of the largest degree: above rounding, so that no two swaps undo each other."""

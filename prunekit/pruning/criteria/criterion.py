@@ -7,8 +7,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from prunekit.errors import PruneError
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.ranking import FloatArray, Ranking, by_score
+from prunekit.pruning.arrays import FloatArray
+from prunekit.pruning.evidence import Evidence, Ranking, by_score
 
 Scores = Mapping[str, FloatArray]
 """Importance of each unit, by group name: at least 0, the lowest goes first."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from prunekit.pruning.arrays import FloatArray
+from prunekit.pruning.coupling import Member, gathered, scales
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.members import Member, gathered, scales
-from prunekit.pruning.criteria.ranking import FloatArray
+from prunekit.pruning.evidence import Evidence
 
 # r of DCFP's train.py (sirfp.md 3).
 MOMENTUM = 0.999

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from prunekit.pruning.arrays import FloatArray
 from prunekit.pruning.coupling import Coupling
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.ranking import FloatArray
+from prunekit.pruning.evidence import Evidence
 
 
 def group_fisher_scores(evidence: Evidence) -> Scores:

@@ -4,11 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunekit.pruning.coupling import Group, Slot
+from prunekit.pruning.arrays import FloatArray
+from prunekit.pruning.coupling import Group, Slot, makers, unit_index
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.members import makers, unit_index
-from prunekit.pruning.criteria.ranking import FloatArray
+from prunekit.pruning.evidence import Evidence
 
 
 def fpgm_scores(evidence: Evidence) -> Scores:

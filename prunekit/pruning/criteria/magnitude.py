@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from prunekit.pruning.coupling import Group
+from prunekit.pruning.arrays import FloatArray
+from prunekit.pruning.coupling import Group, makers, unit_sums
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.members import makers, unit_sums
-from prunekit.pruning.criteria.ranking import FloatArray
+from prunekit.pruning.evidence import Evidence
 
 
 def random_scores(evidence: Evidence) -> Scores:

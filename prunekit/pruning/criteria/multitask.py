@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prunekit.errors import PruneError
+from prunekit.pruning.arrays import FloatArray
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.ranking import FloatArray
 from prunekit.pruning.criteria.taylor import gate_scores
+from prunekit.pruning.evidence import Evidence
 from prunekit_runtime.spelling import option
 
 # The weight mu of the classification task; 0 is the control, which is `taylor`.

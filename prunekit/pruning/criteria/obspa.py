@@ -5,7 +5,7 @@ let them make up for it. Only the paper's abstract could be read: formulae are t
 and Stork 1993), everything structural is our reading. What the readers see is measured on Gaussian noise instead of
 images: batch norms normalise it by its own statistics, so each channel has the mean and variance that its norm learnt.
 
-The matching update of the weights is `prunekit.pruning.compensation`, which has the data's moments too.
+The matching update of the weights is `prunekit.pruning.surgery.compensation`, which has the data's moments too.
 """
 
 from collections.abc import Generator
@@ -15,13 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning.coupling import Group
-from prunekit.pruning.criteria.evidence import Evidence
+from prunekit.pruning.coupling import Group, readers
+from prunekit.pruning.criteria.elimination import Consumer, eliminate
 from prunekit.pruning.criteria.fpgm import unit_rows
-from prunekit.pruning.criteria.members import readers
-from prunekit.pruning.criteria.ranking import Ranking, unused
-from prunekit.pruning.elimination import Consumer, eliminate
-from prunekit.pruning.statistics import Collector, Statistics
+from prunekit.pruning.evidence import Collector, Evidence, Ranking, Statistics, unused
 
 NOISE_BATCHES = 8
 # Share of the mean second moment that is added to the diagonal, as in GPTQ (Frantar et al. 2023).

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from prunekit.pruning.arrays import FloatArray
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.magnitude import filter_powers
-from prunekit.pruning.criteria.ranking import FloatArray
+from prunekit.pruning.evidence import Evidence
 
 # 0 < p < q; with these the guided share is 1 minus the index.
 P, Q = 0.5, 1.0

@@ -21,7 +21,7 @@ from prunekit.pruning.criteria import (
     taylor,
 )
 from prunekit.pruning.criteria.criterion import DATA, GRADIENTS, NOTHING, Criterion, Ranked, Scored
-from prunekit.pruning.sirfp_paper import SirfpPaper, SirfpV2
+from prunekit.pruning.criteria.sirfp_paper import SirfpPaper, SirfpV2
 
 _FOREIGN = re.compile(r"python:[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _CRITERIA: tuple[Criterion, ...] = (
@@ -97,7 +97,7 @@ _CRITERIA: tuple[Criterion, ...] = (
 CRITERIA: Mapping[str, Criterion] = {criterion.name: criterion for criterion in _CRITERIA}
 
 
-def criterion(name: str, *, trust_code: bool = True) -> Criterion:
+def criterion_named(name: str, *, trust_code: bool = True) -> Criterion:
     """Return the criterion of this name.
 
     Args:

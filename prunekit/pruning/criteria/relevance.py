@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.gates import gate_gradients
 from prunekit.pruning.criteria.multitask import logits_of
+from prunekit.pruning.evidence import Evidence, gate_gradients
 
 # Of the root mean square of z: the middle-layer rule of Montavon et al. 2019, "Layer-wise relevance propagation".
 EPSILON = 0.25

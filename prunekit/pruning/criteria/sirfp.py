@@ -5,7 +5,7 @@ chosen greedily. What differs:
 
 * measured at the consumers' inputs, so after activation and residual sum, on sampled places;
 * not pair by pair (the clique) but against all that stays: what no linear combination of the kept channels explains
-  is what is lost once compensation has done its part (`prunekit.pruning.elimination`);
+  is what is lost once compensation has done its part (`prunekit.pruning.criteria.elimination`);
 * where a product of features reads the channels too (attention, a CCS head), what goes there counts in full: nothing is
   folded into a product, so nothing stands in;
 * weighed by the consumers' weights and by the covariance of the loss gradient at their outputs, the Kronecker-factored
@@ -25,14 +25,10 @@ from torch import Tensor, nn
 from prunekit.errors import PruneError
 from prunekit.progress import counted
 from prunekit.pruning.clique import greedy_removal
-from prunekit.pruning.coupling import Coupling, Group
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.members import is_inside, kernel_overlap
-from prunekit.pruning.criteria.ranking import Ranking, unused
-from prunekit.pruning.elimination import Consumer, eliminate
-from prunekit.pruning.redundancy import redundancy
-from prunekit.pruning.statistics import POSITIONS, Moments, at_places
-from prunekit.pruning.weight_rows import weight_rows
+from prunekit.pruning.coupling import Coupling, Group, is_inside, kernel_overlap
+from prunekit.pruning.criteria.elimination import Consumer, eliminate
+from prunekit.pruning.evidence import POSITIONS, Evidence, Moments, Ranking, at_places, redundancy, unused
+from prunekit.pruning.surgery import weight_rows
 from prunekit_runtime.spelling import option
 
 RIDGE = 1e-3

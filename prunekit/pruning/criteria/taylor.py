@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from prunekit.pruning.coupling import makers, unit_sums
 from prunekit.pruning.criteria.criterion import Scores
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.members import makers, unit_sums
+from prunekit.pruning.evidence import Evidence
 
 
 def gate_scores(evidence: Evidence) -> Scores:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from prunekit.errors import PruneError
-from prunekit.pruning.criteria.evidence import Labelled, LabelledInputs
+from prunekit.pruning.evidence import Labelled, LabelledInputs
 
 BATCHES = 16
 """Batches that are looked at, as many as `prunekit prune` takes."""

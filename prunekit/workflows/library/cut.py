@@ -13,13 +13,11 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.progress import Progress, counted
 from prunekit.pruning.allocation import PolicyName, Target
 from prunekit.pruning.analysis import analyse
-from prunekit.pruning.compensation import reestimate_norms_
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.criteria.criterion import Criterion
-from prunekit.pruning.criteria.evidence import Evidence, Labelled
-from prunekit.pruning.criteria.registry import criterion as criterion_named
-from prunekit.pruning.latency_table import LatencyTable
-from prunekit.pruning.plan import Plan
+from prunekit.pruning.criteria import Criterion, criterion_named
+from prunekit.pruning.evidence import Evidence, Labelled
+from prunekit.pruning.latency import LatencyTable
+from prunekit.pruning.surgery import Plan, reestimate_norms_
 from prunekit.workflows.library.batches import Seen, class_labels, seen
 from prunekit.workflows.library.loading import LoadedSegmenter
 from prunekit.workflows.library.report import ModuleReport

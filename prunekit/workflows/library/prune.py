@@ -7,8 +7,8 @@ from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.errors import PruneError
 from prunekit.progress import told
 from prunekit.pruning.allocation import PolicyName, Target
-from prunekit.pruning.criteria.criterion import Criterion
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.criteria import Criterion
+from prunekit.pruning.latency import LatencyTable
 from prunekit.workflows.library.batches import BATCHES
 from prunekit.workflows.library.cut import ModuleT, Request, cut
 from prunekit.workflows.library.progress import Progress, told_by

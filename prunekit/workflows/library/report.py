@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from prunekit.pruning.allocation import Target
-from prunekit.pruning.plan import Plan
+from prunekit.pruning.surgery import Plan
 from prunekit.workflows.pruning.report import LayerRow
 
 

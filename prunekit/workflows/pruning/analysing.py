@@ -10,7 +10,7 @@ from prunekit.modelfile import LoadedModel
 from prunekit.models.segmenter import Segmenter
 from prunekit.pruning.analysis import analyse
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.latency import LatencyTable
 from prunekit.workflows.pruning.job import Job, LatencyMeter
 
 

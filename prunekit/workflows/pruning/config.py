@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from prunekit.data_paths import overriding
-from prunekit.pruning.criteria.registry import CRITERIA, is_foreign
+from prunekit.pruning.criteria import CRITERIA, is_foreign
 from prunekit.recipe import MAX_COUNT, MAX_THREADS, Recipe, Section, Text, TrainConfig, merge, parse_recipe
 from prunekit_runtime.near import nearest
 

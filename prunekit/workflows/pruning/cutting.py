@@ -10,17 +10,12 @@ from torch import Tensor
 from prunekit.errors import PruneUsageError
 from prunekit.modelfile import LoadedModel, save_model
 from prunekit.pruning.allocation import Target, padding_waste
-from prunekit.pruning.compensation import compensate_, reestimate_norms_
+from prunekit.pruning.analysis import verify
 from prunekit.pruning.coupling import Coupling, Group, layer_of
-from prunekit.pruning.criteria.criterion import Criterion
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.plan import Plan, make_plan
-from prunekit.pruning.redundancy import redundancy
-from prunekit.pruning.report_figure import GroupChange
-from prunekit.pruning.sirfp_paper.folding import FoldReport
-from prunekit.pruning.statistics import Statistics
-from prunekit.pruning.surgery import prune_
-from prunekit.pruning.verify import verify
+from prunekit.pruning.criteria import Criterion, FoldReport
+from prunekit.pruning.evidence import Evidence, Statistics, redundancy
+from prunekit.pruning.picture import GroupChange
+from prunekit.pruning.surgery import Plan, compensate_, make_plan, prune_, reestimate_norms_
 from prunekit.run import RunDirectory
 from prunekit.workflows.pruning.analysing import Analysed
 from prunekit.workflows.pruning.job import Job

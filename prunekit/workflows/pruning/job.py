@@ -17,9 +17,8 @@ from prunekit.data.registry import open_dataset
 from prunekit.modelfile import LoadedModel
 from prunekit.models.segmenter import Segmenter
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.criteria.criterion import Criterion
-from prunekit.pruning.criteria.registry import criterion
-from prunekit.pruning.latency_table import LatencyTable
+from prunekit.pruning.criteria import Criterion, criterion_named
+from prunekit.pruning.latency import LatencyTable
 from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.training.device import resolve_device
@@ -76,7 +75,7 @@ class Job:
     @cached_property
     def criterion(self) -> Criterion:
         """What ranks the channels."""
-        return criterion(self.config.criterion)
+        return criterion_named(self.config.criterion)
 
     def is_last(self, number: int) -> bool:
         """Tell whether stage `number`, from 1, is the last one."""

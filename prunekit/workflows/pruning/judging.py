@@ -14,8 +14,7 @@ from prunekit.data.transforms import EvalTransform, resize_labels
 from prunekit.modelfile import LoadedModel
 from prunekit.progress import counted
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.criteria.evidence import Evidence, Labelled
-from prunekit.pruning.statistics import Collector, Statistics
+from prunekit.pruning.evidence import Collector, Evidence, Labelled, Statistics
 from prunekit.training.losses import training_loss
 from prunekit.workflows.pruning.config import changed
 from prunekit.workflows.pruning.job import Job

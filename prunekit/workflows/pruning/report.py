@@ -7,9 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from prunekit.errors import RunError
-from prunekit.pruning.latency_loop import TOLERANCE
-from prunekit.pruning.latency_table import Machine
-from prunekit.pruning.report_figure import GroupChange, PartChange, StageChange, draw_report
+from prunekit.pruning.latency import TOLERANCE, Machine
+from prunekit.pruning.picture import GroupChange, PartChange, StageChange, draw_report
 from prunekit.run import RunDirectory, read_json, write_atomically, write_json
 from prunekit.tomltext import shown
 from prunekit.validation import first_sentence

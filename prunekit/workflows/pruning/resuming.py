@@ -5,7 +5,7 @@ from pathlib import Path
 from prunekit.data_paths import root_override
 from prunekit.errors import RunError, UntrustedCodeError
 from prunekit.modelfile import check_model, read_card
-from prunekit.pruning.criteria.registry import criterion
+from prunekit.pruning.criteria import criterion_named
 from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.workflows.pruning.config import PruneConfig, fine_tuning_recipe
@@ -20,7 +20,7 @@ def check_criterion(config: PruneConfig, target: RunDirectory, trust_code: bool)
         PruneError: it cannot be imported.
     """
     try:
-        criterion(config.criterion, trust_code=trust_code)
+        criterion_named(config.criterion, trust_code=trust_code)
     except UntrustedCodeError as error:
         raise UntrustedCodeError(f"{target.path / REPORT}: {error.what}") from None
 

@@ -9,14 +9,11 @@ import numpy as np
 from torch import nn
 
 from prunekit.errors import PruneError, PruneUsageError
-from prunekit.pruning.allocation import PolicyName, Target, allocate, check_reach, cost_model
-from prunekit.pruning.allocation.targets import TOLERANCE
+from prunekit.pruning.allocation import TOLERANCE, PolicyName, Target, allocate, check_reach, cost_model
 from prunekit.pruning.coupling import Coupling
-from prunekit.pruning.criteria.criterion import Criterion
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.ranking import Ranking, Rankings
-from prunekit.pruning.latency_loop import meet_latency
-from prunekit.pruning.latency_table import LatencyTable, widths_of
+from prunekit.pruning.criteria import Criterion
+from prunekit.pruning.evidence import Evidence, Ranking, Rankings
+from prunekit.pruning.latency import LatencyTable, meet_latency, widths_of
 from prunekit.workflows.pruning.analysing import Analysed, measured_ms
 from prunekit.workflows.pruning.config import PruneConfig
 from prunekit.workflows.pruning.job import Job, Tell

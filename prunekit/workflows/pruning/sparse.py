@@ -10,7 +10,7 @@ from prunekit.modelfile import LoadedModel, load_model
 from prunekit.run import RunDirectory, read_json, write_json
 from prunekit.training.extras import Extras
 from prunekit.training.loop import fit
-from prunekit.training.sparsity import make_regulariser
+from prunekit.training.losses import make_regulariser
 from prunekit.validation import first_sentence
 from prunekit.workflows.pruning.analysing import Analysed
 from prunekit.workflows.pruning.config import changed

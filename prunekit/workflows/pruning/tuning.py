@@ -4,13 +4,12 @@ from dataclasses import replace
 
 from prunekit.modelfile import LoadedModel, load_model, read_card, rebuild, save_model
 from prunekit.models.segmenter import Segmenter
-from prunekit.pruning.plan import Plan, Slice
-from prunekit.pruning.surgery import prune_
+from prunekit.pruning.surgery import Plan, Slice, prune_
 from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
-from prunekit.training.distillation import Teacher
 from prunekit.training.extras import Extras
 from prunekit.training.loop import fit
+from prunekit.training.losses import Teacher
 from prunekit.training.seeding import seeded
 from prunekit.training.snapshots import load_rewind_
 from prunekit.workflows.pruning.job import Job

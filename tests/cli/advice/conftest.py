@@ -51,7 +51,7 @@ def _shrink(patch: pytest.MonkeyPatch) -> None:
     """Hold whatever is trained, pruned or measured to a size that takes a second."""
     from prunekit.recipe import Recipe
     from prunekit.workflows.pruning.config import PruneConfig
-    from prunekit_export import demo
+    from prunekit_export.demo import chain as demo
 
     real_recipe, real_prune = Recipe.model_validate, PruneConfig.model_validate
 
@@ -75,7 +75,7 @@ def _shrink(patch: pytest.MonkeyPatch) -> None:
 
 
 def _pretended_demo(out: Path, *_: object, **__: object) -> object:
-    """Return what the demo would; tests/cli/test_demo.py runs it."""
+    """Return what the demo would; tests/cli/commands/test_demo.py runs it."""
     from prunekit_export.demo import DemoReport, DemoRow
 
     (out / "train").mkdir()

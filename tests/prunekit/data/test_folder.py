@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from prunekit.data.class_list import ClassList
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap
 from prunekit.data.folder import FolderDataset, read_mask
+from prunekit.data.labels.class_list import ClassList
 from prunekit.errors import DataError
 
 CLASSES = ClassMap(("a", "b", "c", "d"), ((10, 0, 0), (0, 10, 0), (0, 0, 10), (200, 200, 200)))

@@ -14,8 +14,7 @@ from prunekit.equality.compare import Comparison, compare, outputs, relative_err
 from prunekit.errors import FoldError, PruneError
 from prunekit.folding.batchnorm import fold_batch_norm
 from prunekit.pruning import Plan, analyse, exactness
-from prunekit.pruning.plan import Slice, make_plan
-from prunekit.pruning.surgery import check_exact
+from prunekit.pruning.surgery import Slice, check_exact, make_plan
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

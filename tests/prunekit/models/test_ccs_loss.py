@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunekit.models.ccs import CcsTerms
-from prunekit.training.ccs_loss import MAX_CLASSES, ccs_losses, inter_loss, intra_loss, labels_at
+from prunekit.training.losses.ccs_loss import MAX_CLASSES, ccs_losses, inter_loss, intra_loss, labels_at
 
 
 def terms_of(batch=2, channels=6, classes=4, height=5, width=7, seed=0):

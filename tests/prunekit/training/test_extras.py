@@ -14,12 +14,11 @@ from prunekit.modelfile import new_card, rebuild
 from prunekit.models.zoo import build
 from prunekit.pruning import analyse
 from prunekit.run import RunDirectory
-from prunekit.training.distillation import Teacher
 from prunekit.training.events import Silent
 from prunekit.training.extras import Extras
 from prunekit.training.loop import fit
+from prunekit.training.losses import Teacher, make_regulariser
 from prunekit.training.snapshots import load_rewind_, rewind_path
-from prunekit.training.sparsity import make_regulariser
 from prunekit.workflows.train import build_network
 
 

@@ -10,7 +10,7 @@ import torch
 
 from prunekit.errors import PruneError, RunError
 from prunekit.modelfile import load_model, read_card
-from prunekit.pruning.latency_table import LatencyTable, LayerTimes, Machine, widths_of
+from prunekit.pruning.latency import LatencyTable, LayerTimes, Machine, widths_of
 from prunekit.pruning.surgery import pruned
 from prunekit.run import RunDirectory
 from prunekit.workflows.prune import is_pruning, needs_latency, prune_run, read_report, resume_prune
@@ -190,7 +190,7 @@ def test_fine_tuning_starts_from_the_weights_asked_for(source, new_run, config, 
 
 
 def test_the_rest_of_a_plan_leads_from_the_first_to_the_whole(source, new_run, config) -> None:
-    from prunekit.pruning.plan import Plan
+    from prunekit.pruning.surgery import Plan
 
     once, twice = new_run("once"), new_run("twice")
     prune_run(source, config(ratio=0.3, epochs=0, align=1), once)

@@ -52,7 +52,7 @@ def interrupted(*arguments: str) -> Callable[[], str]:
     """Return a scenario of Ctrl-C in the first step."""
 
     def scenario() -> str:
-        from prunekit_cli.observing import TrainingProgress
+        from prunekit_cli.showing.observing import TrainingProgress
 
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
@@ -139,7 +139,7 @@ def not_a_model() -> str:
 
 
 def no_onnx_file() -> str:
-    from prunekit_runtime.ort import OrtRunner
+    from prunekit_runtime.running.ort import OrtRunner
 
     with pytest.raises(runtime.PrunekitError) as error:
         OrtRunner(Path("no.onnx"))

@@ -6,8 +6,8 @@ from PIL import Image
 
 from prunekit.data.checking.choice import LEAST, MOST, choose
 from prunekit.data.checking.seen import Fault, Seen, is_smoothed
-from prunekit.data.class_list import ClassList, made_up_palette
 from prunekit.data.dataset import ClassMap
+from prunekit.data.labels.class_list import ClassList, made_up_palette
 from prunekit.data.labels.masks import read_mask, unknown_values
 from prunekit.data.shapes import ShapesDataset
 from prunekit.errors import DataError

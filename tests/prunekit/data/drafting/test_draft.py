@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunekit.data.class_list import read_class_list
 from prunekit.data.drafting.draft import draft, parse_ignore, write
+from prunekit.data.labels.class_list import read_class_list
 from prunekit.data.labels.masks import read_mask
 from prunekit.errors import ConfigError, DataError
 

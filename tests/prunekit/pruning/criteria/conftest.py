@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from prunekit.pruning import analyse
 from prunekit.pruning.coupling import Coupling, Group, Slot
-from prunekit.pruning.criteria.evidence import Evidence, Labelled
+from prunekit.pruning.evidence import Evidence, Labelled
 
 Gated = Callable[[Mapping[str, Tensor]], Tensor]
 

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from prunekit.errors import PruneError
 from prunekit.pruning import analyse
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.gates import gate_gradients
+from prunekit.pruning.evidence import Evidence, gate_gradients
 
 Build = Callable[[Sequence[str], int], nn.Module]
 BLOCK_NAMES = [

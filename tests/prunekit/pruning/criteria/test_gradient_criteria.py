@@ -12,13 +12,12 @@ from torch.nn import functional as F
 from prunekit.errors import PruneError
 from prunekit.pruning.criteria import relevance
 from prunekit.pruning.criteria.eic import eic_scores
-from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.fisher import group_fisher_scores, unit_macs
-from prunekit.pruning.criteria.gates import gate_gradients
 from prunekit.pruning.criteria.multitask import multi_task_scores, presence
 from prunekit.pruning.criteria.obspa import noise_statistics, obspa_rankings
 from prunekit.pruning.criteria.relevance import relevance_scores
 from prunekit.pruning.criteria.taylor import gate_scores, weight_scores
+from prunekit.pruning.evidence import Evidence, gate_gradients
 
 Make = Callable[..., Evidence]
 Build = Callable[..., nn.Module]

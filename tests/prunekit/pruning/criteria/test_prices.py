@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from prunekit.errors import PruneError
 from prunekit.models.ccs import CCSHead
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.registry import CRITERIA
+from prunekit.pruning.criteria import CRITERIA
+from prunekit.pruning.evidence import Evidence
 
 Make = Callable[..., Evidence]
 MEASURED = ("sirfp", "sirfp-unweighted", "sirfp-clique", "sirfp-v2", "obspa")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import PruneError
-from prunekit.pruning.criteria.criterion import GRADIENTS, Criterion, Ranked, Scored
-from prunekit.pruning.criteria.evidence import Evidence
-from prunekit.pruning.criteria.registry import CRITERIA, criterion
+from prunekit.pruning.criteria import CRITERIA, Criterion, Ranked, Scored, criterion_named
+from prunekit.pruning.criteria.criterion import GRADIENTS
+from prunekit.pruning.evidence import Evidence
 
 Make = Callable[..., Evidence]
 Build = Callable[..., nn.Module]
@@ -30,9 +30,9 @@ def test_names_and_summaries() -> None:
         assert "\n" not in entry.summary
         assert entry.allocation in ("uniform", "global", "cost", "paper")
         assert entry.needs <= GRADIENTS
-        assert criterion(name) is entry
+        assert criterion_named(name) is entry
     with pytest.raises(PruneError, match=r"no criterion called best. Choose one of: sirfp, "):
-        criterion("best")
+        criterion_named("best")
 
 
 @pytest.mark.parametrize("name", RANKING)
@@ -158,7 +158,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("own_module")
 def test_a_user_s_own_criterion_ranks_like_any_other(normed_network: Build, evidence_for: Make) -> None:
-    own = criterion("python:own_criterion_module:last_first")
+    own = criterion_named("python:own_criterion_module:last_first")
     evidence = evidence_for(normed_network())
     for group in evidence.coupling.free:
         assert own.rank(evidence)[group.name].kept(1) == [0]
@@ -177,13 +177,13 @@ def test_a_user_s_own_criterion_ranks_like_any_other(normed_network: Build, evid
 )
 def test_what_is_no_criterion_is_refused(name: str, message: str) -> None:
     with pytest.raises(PruneError, match=message):
-        criterion(name)
+        criterion_named(name)
 
 
 @pytest.mark.usefixtures("own_module")
 def test_code_of_others_runs_only_where_it_is_trusted() -> None:
     with pytest.raises(PruneError, match="--trust-code"):
-        criterion("python:own_criterion_module:last_first", trust_code=False)
+        criterion_named("python:own_criterion_module:last_first", trust_code=False)
     assert "own_criterion_module" not in sys.modules
 
 

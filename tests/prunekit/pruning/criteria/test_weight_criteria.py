@@ -9,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prunekit.pruning.coupling import Group
+from prunekit.pruning.coupling import Group, makers, readers, unit_sums
 from prunekit.pruning.criteria.depgraph import group_norm_scores
-from prunekit.pruning.criteria.evidence import Evidence
 from prunekit.pruning.criteria.fpgm import distances, fpgm_scores
 from prunekit.pruning.criteria.lamp import lamp, lamp_scores
 from prunekit.pruning.criteria.magnitude import l1_scores, l2_scores, rms_scores
-from prunekit.pruning.criteria.members import makers, readers, unit_sums
 from prunekit.pruning.criteria.pq import guided_share, pq_index, pq_scores
 from prunekit.pruning.criteria.slimming import slimming_scores
+from prunekit.pruning.evidence import Evidence
 
 Make = Callable[..., Evidence]
 Build = Callable[..., nn.Module]

@@ -1,0 +1,1 @@
+"""The commands, one file each: options, examples, and what is shown of the library's report."""

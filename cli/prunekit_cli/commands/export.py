@@ -1,0 +1,175 @@
+"""`prunekit export`: from a run to the files a device needs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunekit_cli.folders import source_run
+from prunekit_cli.options import common as options
+from prunekit_cli.showing import formats, output
+from prunekit_cli.showing.output import Setting, Table
+from prunekit_cli.showing.progress import Progress
+
+if TYPE_CHECKING:
+    from prunekit.folding.fold import FoldReport
+    from prunekit.run import RunDirectory
+    from prunekit_export.parity import ParityReport
+    from prunekit_export.workflow import ExportConfig, ExportOutcome
+
+EXAMPLES = (
+    "prunekit export",
+    "prunekit export --trt",
+    "prunekit export runs/0002-prune --precision fp16 --dynamic",
+)
+
+PANELS = {
+    "What to write": ("precision", "fold", "trt"),
+    "Input": ("height", "width", "batch", "dynamic"),
+    "Run": ("out", "as_json", "help"),
+}
+PARITY_COLUMNS = ("file", "computes in", "run by", "images", "shape", "error", "same labels")
+
+Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Number format written into the ONNX file.")]
+Fold = Annotated[
+    str,
+    typer.Option(
+        metavar="exact|static|none",
+        help="How batch norms and a CCS (class center similarity) head are folded into convolutions: exact keeps the "
+        "outputs, static also fixes the class centers at those of the average scene, none folds nothing.",
+    ),
+]
+Trt = Annotated[
+    bool,
+    typer.Option(
+        "--trt", help="Also build a TensorRT engine; on a machine without a GPU, ahead of time with TensorRT-RTX."
+    ),
+]
+Batch = Annotated[int, typer.Option("--batch", help="Batch size of the file.")]
+Dynamic = Annotated[
+    bool, typer.Option("--dynamic/--static", help="Let the file take any batch size, height and width, or fix them.")
+]
+Images = Annotated[
+    int,
+    typer.Option(
+        "--images", help="Number of training images used for calibration, by --precision fp16 and --fold static."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Output folder, new or empty.", show_default="RUN/export, export-2, ..."),
+]
+
+
+def command(
+    run: options.RunArgument = None,
+    precision: Precision = "fp32",
+    fold: Fold = "exact",
+    trt: Trt = False,
+    height: options.HeightOption = 0,
+    width: options.WidthOption = 0,
+    batch: Batch = 1,
+    dynamic: Dynamic = False,
+    images: Images = 16,
+    root: options.RootOption = None,
+    trust_code: options.TrustOption = False,
+    out: Out = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Export a run to ONNX and, with --trt, to a TensorRT engine.
+
+    Batch norms are folded, the preprocessing is written beside the file, and its outputs are compared with torch.
+    """
+    from prunekit.workflows.importing import only_classes
+    from prunekit_export.staging import free_folder
+    from prunekit_export.workflow import ExportConfig
+
+    config = ExportConfig(
+        precision=precision,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
+        fold=fold,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
+        trt=trt,
+        height=height,
+        width=width,
+        batch=batch,
+        dynamic=dynamic,
+        images=images,
+    )
+    source = source_run(run)
+    folder = free_folder(source.path / "export") if out is None else out
+    outcome = _export(source, config, folder, root, trust_code)
+    if as_json:
+        output.show_json(outcome)
+    else:
+        _show(outcome, " --trust-code" if trust_code else "", has_images=not only_classes(source.recipe()))
+
+
+def _export(
+    source: "RunDirectory", config: "ExportConfig", folder: Path, root: str | None, trust_code: bool
+) -> "ExportOutcome":
+    from prunekit_export.workflow import export_model
+
+    with Progress() as progress:
+        return export_model(
+            source,
+            config,
+            folder,
+            root=root,
+            trust_code=trust_code,
+            on_stage=progress.stage,
+            on_progress=progress.advance,
+            on_ready=lambda: _announce(source, config, folder, progress),
+        )
+
+
+def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path, progress: Progress) -> None:
+    size = f"{config.height}x{config.width}" if config.height else "as trained"
+    shape = "batch, height and width open" if config.dynamic else f"batch {config.batch}, fixed"
+    rows = [
+        Setting("source", str(source.path), "RUN"),
+        Setting("precision", config.precision, "--precision"),
+        Setting("folding", config.fold, "--fold"),
+        Setting("input", f"{size}, {shape}", "--height --width --batch --dynamic"),
+        Setting("engine", "yes" if config.trt else "no", "--trt"),
+        Setting("folder", str(folder), "--out"),
+    ]
+    progress.settings("Exporting", rows)
+
+
+def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
+    summary = outcome.summary
+    sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
+    output.show(Table("Files", ("file", "size"), sizes))
+    output.show(Table("Parity with torch", PARITY_COLUMNS, list(_parity(outcome))))
+    output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
+    if outcome.folded is not None:
+        output.result(_folding(outcome.folded))
+    if summary.engine is not None:
+        output.result(f"Engine: {summary.engine.statement}")
+    # The run is read again for its data, which may be somebody's code.
+    evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
+    output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
+
+
+def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:
+    summary = outcome.summary
+    for report in filter(None, (summary.parity, summary.parity_fp16)):
+        for row in report.rows:
+            shape, agreement = "x".join(map(str, row.shape)), f"{100 * row.label_agreement:.3f} %"
+            where = f"{report.runtime}{', in float64' if row.float64 else ''}"
+            yield (report.file, _computes_in(report), where, row.images, shape, f"{row.max_rel:.1e}", agreement)
+
+
+def _computes_in(report: "ParityReport") -> str:
+    """Say the types of the multiply-accumulates: "fp16", or "97 % fp16, 3 % fp32"."""
+    if report.precision != "mixed":
+        return report.precision
+    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in report.macs.items())
+
+
+def _folding(folded: "FoldReport") -> str:
+    rounding = "" if folded.float64_error is None else f" (rounding: in float64 {folded.float64_error:.1e})"
+    return (
+        f"Folded {folded.batch_norms_folded} batch norms; CCS head: {folded.ccs}. Against the unfolded network: "
+        f"relative error {folded.max_relative_error:.1e}{rounding}, same labels {100 * folded.label_agreement:.3f} %"
+    )

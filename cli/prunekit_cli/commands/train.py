@@ -1,0 +1,274 @@
+"""`prunekit train`: train a network by a recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prunekit_cli.commands.importing import tell_weights, trust_flag
+from prunekit_cli.folders import target_run
+from prunekit_cli.options import common as options
+from prunekit_cli.options import data as data_options
+from prunekit_cli.options.common import OptionError
+from prunekit_cli.showing import formats, output
+from prunekit_cli.showing.observing import TrainingProgress
+from prunekit_cli.showing.output import Setting, Table
+from prunekit_cli.showing.progress import Progress
+from prunekit_cli.threads import wait_patiently
+
+if TYPE_CHECKING:
+    from prunekit.recipe import Recipe
+    from prunekit.run import RunDirectory
+    from prunekit.training.loop import FitReport
+
+EXAMPLES = (
+    "prunekit train",
+    "prunekit train --data camvid --root camvid --size 360x480 --epochs 60 --precision bf16",
+    "prunekit train --data folder --root street --classes street.toml --size 512x1024",
+    "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
+    "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",
+    "prunekit train --resume runs/0001-train",
+)
+
+PANELS = {
+    "Data": ("data", "root", "classes", "size"),
+    "Network": ("model", "weights"),
+    "Training": ("pretrained", "epochs", "batch_size", "select"),
+    "Run": ("recipe", "settings", "out", "resume", "help"),
+}
+
+Data = Annotated[
+    str | None, typer.Option(metavar="NAME", help=f"Data set: {options.DATA_SETS}.", show_default="shapes")
+]
+Root = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the data set (all but shapes).")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="Network: smp:NAME?encoder=..., torchvision:NAME, hf:FOLDER or python:package.module:factory?arg=...",
+        show_default="street_net",
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        metavar="plain|ccs",
+        help="Classifier: plain, the network's own; ccs, class center similarity (class centers adapt to the scene).",
+        show_default="plain",
+    ),
+]
+Pretrained = Annotated[
+    bool | None,
+    typer.Option(
+        "--pretrained/--no-pretrained",
+        help="Start from the library's pretrained encoder, with the mean and standard deviation it was trained with.",
+        show_default="no-pretrained",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Start from the weights in this file: .safetensors, or a state dict as .pt, .pth, .bin or .ckpt.",
+        show_default="random weights",
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help="Number of passes over the training images.", show_default="20")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per training step.", show_default="8")]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", help="Highest learning rate of the schedule.", show_default="0.002")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fp32|bf16|fp16",
+        help="Number format of training: fp32, or mixed precision with bf16 or fp16.",
+        show_default="fp32",
+    ),
+]
+Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|random|pfb",
+        help="Images to skip for speed: none, random ones, or by pfb (partial forward blocking) the most common ones.",
+        show_default="none",
+    ),
+]
+SelectRatio = Annotated[
+    float | None, typer.Option(help="Share of each batch to skip with --select.", show_default="0.4")
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Random seed of initial weights, image order and augmentation.", show_default="0")
+]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Continue an interrupted run with its own recipe.")]
+
+_MOVABLE = ("data.root", "data.classes")  # what may be said anew beside --resume
+
+
+def command(
+    recipe: options.RecipeOption = None,
+    settings: options.SetOption = None,
+    data: Data = None,
+    root: Root = None,
+    classes: data_options.ClassesOption = None,
+    ignore_index: data_options.IgnoreOption = None,
+    images: data_options.ImagesOption = None,
+    masks: data_options.MasksOption = None,
+    size: data_options.SizeOption = None,
+    model: Model = None,
+    head: Head = None,
+    pretrained: Pretrained = None,
+    weights: Weights = None,
+    allow_missing: options.AllowMissingOption = None,
+    allow_unexpected: options.AllowUnexpectedOption = None,
+    part: options.PartOption = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    precision: Precision = None,
+    select: Select = None,
+    select_ratio: SelectRatio = None,
+    seed: Seed = None,
+    device: options.DeviceOption = None,
+    threads: options.ThreadsOption = None,
+    out: options.OutOption = None,
+    resume: Resume = None,
+    trust_code: options.TrustOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Train a network.
+
+    Flags override --set, --set overrides the recipe file, and the recipe file overrides the defaults.
+    """
+    wait_patiently()
+    flags = {
+        "data.name": data,
+        "data.root": root,
+        **data_options.mask_settings(classes, ignore_index, images, masks),
+        **data_options.size_settings(size),
+        "model.name": model,
+        "model.head": head,
+        "model.pretrained": pretrained,
+        "model.weights": None if weights is None else str(weights),
+        "model.weights_part": part,
+        "model.allow_missing": allow_missing,
+        "model.allow_unexpected": allow_unexpected,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "train.precision": precision,
+        "train.seed": seed,
+        "train.device": device,
+        "train.threads": threads,
+        "selection.strategy": select,
+        "selection.ratio": select_ratio,
+    }
+    chosen, given = options.parse_settings(settings), options.given(flags)
+    overrides = chosen | given
+    if resume is not None:
+        moved = {name: value for name, value in overrides.items() if name in _MOVABLE}
+        others = [name for name in overrides if name not in moved]
+        options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--out": out})])
+        _continue(resume, moved, trust_code, as_json)
+        return
+    plan, source = _adopted(options.recipe_of(recipe, given, chosen))
+    with target_run(out, "train") as run:
+        # What is named on the command line, or in a recipe that is, is the user's own.
+        _show(_fit(plan, run, source, resume=False, trust_code=True, held=True), plan, run, as_json)
+
+
+def _adopted(recipe: "Recipe") -> tuple["Recipe", str]:
+    """Return the recipe with the preprocessing of its pretrained network, and whose that is."""
+    from prunekit.workflows.preparing import with_pretrained_preprocessing
+
+    adopted = with_pretrained_preprocessing(recipe)
+    return adopted.recipe, adopted.source
+
+
+def _continue(path: Path, moved: dict[str, Any], trust_code: bool, as_json: bool) -> None:
+    from prunekit.run import open_run
+    from prunekit.workflows.importing import is_import
+    from prunekit.workflows.prune import is_pruning
+
+    run = open_run(path)
+    if is_pruning(run):
+        raise OptionError(f"{path} is a pruning. Go on with it by: prunekit prune --resume {path}")
+    if is_import(run):
+        raise OptionError(
+            f"{path} is an import, which has no training to go on with. Train from its weights in a new run: "
+            f"prunekit train --recipe {run.recipe_path}"
+        )
+    recipe = run.recipe(moved)
+    _show(_fit(recipe, run, resume=True, trust_code=trust_code, held=False), recipe, run, as_json)
+
+
+def _fit(
+    recipe: "Recipe", run: "RunDirectory", source: str = "", *, resume: bool, trust_code: bool, held: bool
+) -> "FitReport":
+    """Train; `source` says whose preprocessing the recipe adopted, if it did."""
+    from prunekit.workflows.train import train
+
+    hint = f"Go on with: prunekit train --resume {run.path}{trust_flag(recipe)}"
+    with output.hint_on_interrupt(hint, once=run.recipe_path), Progress() as progress:
+        progress.stage("Checking the data and building the network")
+        return train(
+            recipe,
+            run,
+            TrainingProgress(progress),
+            resume,
+            trust_code=trust_code,
+            held=held,
+            on_weights=tell_weights,
+            on_progress=progress.advance,
+            on_ready=None if resume else lambda: _announce(recipe, source, run, progress),
+        )
+
+
+def _announce(recipe: "Recipe", source: str, run: "RunDirectory", progress: Progress) -> None:
+    data, train = recipe.data, recipe.train
+    adopted = f"{_numbers(data.mean)} and {_numbers(data.std)}, {data.channels.upper()} ({source})"
+    rows = [
+        Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --size"),
+        Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
+        Setting("weights", _start(recipe), "--weights --pretrained"),
+        *([Setting("mean and std", adopted, "--set data.mean=... data.std=...")] if source else []),
+        Setting(
+            "training", f"{train.epochs} epochs, batch {train.batch_size}, {train.optimiser}", "--epochs --batch-size"
+        ),
+        Setting("learning rate", f"{train.lr:g}", "--lr"),
+        Setting("precision", f"{train.precision} on {train.device}", "--precision --device"),
+        Setting("selection", recipe.selection.strategy, "--select --select-ratio"),
+        Setting("seed", str(train.seed), "--seed"),
+        Setting("run", str(run.path), "--out"),
+    ]
+    progress.settings("Training", rows)
+    progress.line("All settings: prunekit recipe; any of them: --set section.key=value")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _start(recipe: "Recipe") -> str:
+    if recipe.model.weights:
+        return recipe.model.weights
+    return "the library's, pretrained" if recipe.model.pretrained else "random, by the seed"
+
+
+def _show(report: "FitReport", recipe: "Recipe", run: "RunDirectory", as_json: bool) -> None:
+    if as_json:
+        output.show_json({"run": run.path, "report": report})
+        return
+    rows = [
+        ("validation mIoU", formats.score(report.miou)),
+        ("pixel accuracy", formats.score(report.pixel_accuracy)),
+        ("loss of the last epoch", f"{report.loss:.4f}"),
+        ("backward passes left out", formats.percent(report.pruned_fraction)),
+        ("training time", formats.duration(report.train_wall_s)),
+        ("speed", f"{report.images_per_s:.0f} images/s on {report.device}"),
+    ]
+    output.show(Table(f"Trained {run.path}", ("", "value"), rows))
+    classes = zip(report.card.class_names, report.iou, strict=True)
+    output.show(Table("Validation IoU", ("class", "IoU"), [(name, formats.score(iou)) for name, iou in classes]))
+    trust = trust_flag(recipe)
+    output.say(f"Next: prunekit prune {run.path} --ratio 0.5{trust}   or   prunekit export {run.path}{trust}")

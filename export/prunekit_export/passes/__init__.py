@@ -1,1 +1,0 @@
-"""Graph passes over ONNX models: one file each, none imports another."""

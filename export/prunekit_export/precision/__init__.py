@@ -1,0 +1,12 @@
+"""The number types in an ONNX file: the pass to fp16, what may not leave float32, and the shares as written.
+
+A further precision is a further pass here.
+"""
+
+from prunekit_export.precision.counting import holds_half as holds_half
+from prunekit_export.precision.counting import macs_by_type as macs_by_type
+from prunekit_export.precision.counting import precision_name as precision_name
+from prunekit_export.precision.counting import shares as shares
+from prunekit_export.precision.fp16 import Fp16Pass as Fp16Pass
+from prunekit_export.precision.range_scan import RangeReport as RangeReport
+from prunekit_export.precision.range_scan import scan_ranges as scan_ranges

@@ -1,0 +1,117 @@
+"""Open whatever can run a segmentation model: a run directory, an ONNX file, an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self, cast
+
+from prunekit_export.errors import ExportError, ExportUsageError
+from prunekit_export.staging import refuse_unproved
+from prunekit_runtime.preprocessing import read_contract
+from prunekit_runtime.running.opening import open_runner as open_file
+from prunekit_runtime.running.runner import ClosingRunner, Runner, Shape, check_images
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from prunekit_runtime.preprocessing import Preprocessing
+    from prunekit_runtime.running.ort import Provider
+    from prunekit_runtime.running.runner import FloatArray
+
+CONTRACT = "preprocessing.json"
+
+
+class TorchRunner(ClosingRunner):
+    """A run's network in eager torch, float32, as it was trained: what an exported file is compared with.
+
+    Raises:
+        RunError: the run cannot be loaded.
+        ConfigError: the device is not there.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 0, *, trust_code: bool = False) -> None:
+        import torch
+
+        from prunekit.modelfile import load_model
+        from prunekit.run import open_run
+        from prunekit.training.device import resolve_device
+
+        loaded = load_model(open_run(path), trust_code=trust_code)
+        self._device = resolve_device(device)
+        self._segmenter: torch.nn.Module | None = loaded.segmenter.eval().to(self._device)
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(threads or self._threads_before)
+        self.contract: Preprocessing = loaded.contract
+        self.name = f"torch {torch.__version__} {self._device.type}, eager"
+        self.inputs: tuple[str, ...] = ("images",)
+        self.outputs: tuple[str, ...] = ("logits",)
+        self.input_shape: Shape = (None, 3, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def run(self, images_N3hw: FloatArray) -> FloatArray:
+        """Run normalised images (N, 3, h, w); return logits (N, K, h, w), on the host."""
+        import torch
+
+        check_images(images_N3hw, self.input_shape)
+        if self._segmenter is None:
+            raise ExportError("The runner is closed. Open it again.")
+        with torch.inference_mode():
+            logits_NKhw = self._segmenter(torch.from_numpy(images_N3hw).to(self._device))
+        return logits_NKhw.cpu().numpy()  # the copy to the host waits for the device
+
+    def close(self) -> None:
+        """Release the network, and give torch its threads back."""
+        import torch
+
+        self._segmenter = None
+        torch.set_num_threads(self._threads_before)
+
+
+def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, trust_code: bool = False) -> Runner:
+    """Open a model by what it is: a folder is a run, .onnx goes to ONNX Runtime, .plan and .engine to TensorRT.
+
+    Args:
+        path: the model.
+        provider: "cpu", "cuda" or, for an ONNX file, "tensorrt"; None is the CPU, and the GPU for an engine.
+        threads: CPU threads; 0 leaves the choice to the library.
+        trust_code: run the python: factory of a run that others made.
+
+    Raises:
+        PrunekitError: it is no model, belongs to an export that is not finished, or cannot run there.
+    """
+    if path.is_dir():
+        return _open_run(path, provider, threads, trust_code=trust_code)
+    refuse_unproved(path)
+    return open_file(path, provider=cast("Provider | None", provider), threads=threads or None)
+
+
+def _open_run(path: Path, provider: str | None, threads: int, *, trust_code: bool) -> Runner:
+    if provider not in (None, "cpu", "cuda"):
+        raise ExportUsageError(
+            f"{path} is a run, which torch runs on cpu or cuda, not on {provider}. "
+            f"Export it first: prunekit export {path}"
+        )
+    return TorchRunner(path, provider or "cpu", threads, trust_code=trust_code)
+
+
+def contract_for(runner: Runner, path: Path) -> Preprocessing:
+    """Return the preprocessing contract of a model.
+
+    Raises:
+        ExportError: an exported file has lost the one beside it.
+    """
+    contract = contract_of_runner(runner, path)
+    if contract is None:
+        raise ExportUsageError(f"{path} has no {CONTRACT} beside it. Export it again with prunekit export.")
+    return contract
+
+
+def contract_of_runner(runner: Runner, path: Path) -> Preprocessing | None:
+    """Return the preprocessing contract of a model: its own, or the one exported beside it; None if there is none."""
+    if isinstance(runner, TorchRunner):
+        return runner.contract
+    beside = path.parent / CONTRACT
+    return read_contract(beside) if beside.exists() else None
