@@ -13,7 +13,6 @@ Batch norms keep their running statistics, so the gradient of a batch splits int
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +29,9 @@ from prunekit.pruning.coupling import (
     unit_index,
     weight_users,
 )
+from prunekit.pruning.evidence.judged import Judged
 from prunekit.pruning.evidence.moments import at_places
 from prunekit_runtime.spelling import option
-
-if TYPE_CHECKING:
-    from prunekit.pruning.evidence.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Gates:
         return torch.stack([part.mean(dim=0) for part in self.gate_SU.split(list(self.batches))])
 
 
-def gate_gradients(evidence: "Evidence", *, places: int = 0) -> dict[str, Gates]:
+def gate_gradients(evidence: Judged, *, places: int = 0) -> dict[str, Gates]:
     """Collect the gate gradients of every free group in one pass over the batches.
 
     A group that the loss does not depend on, such as an auxiliary head's, has gradients of zero.
