@@ -1,4 +1,4 @@
-"""Which samples of a batch get a backward pass: the strategies, and how many samples each step keeps.
+"""What a strategy is, and how many samples each step keeps.
 
 Shapes: B batch, H height, W width, k kept samples.
 """

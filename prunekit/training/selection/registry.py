@@ -8,6 +8,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit.recipe import Recipe
 from prunekit.training.selection.base import Selector
 from prunekit.training.selection.keep_all import KeepAll
+from prunekit.training.selection.pfb import PfbSelector
 from prunekit.training.selection.random_part import RandomSelector
 
 MIN_KEPT: Final = 2  # batch norm behind a global pooling layer needs two values a channel
@@ -22,8 +23,6 @@ def _random(segmenter: Segmenter, recipe: Recipe) -> Selector:  # noqa: ARG001  
 
 
 def _pfb(segmenter: Segmenter, recipe: Recipe) -> Selector:
-    from prunekit.training.selection.pfb import PfbSelector  # here, because pfb builds on this module
-
     return PfbSelector(segmenter, recipe)
 
 
