@@ -110,15 +110,6 @@ def open_meter(
     return LatencyMeter(OrtTimer(threads), on_progress=on_progress)
 
 
-def measured_latency_ms(segmenter: nn.Module, input_shape: Shape, *, threads: int = 1) -> float:
-    """Export `segmenter` and return its median latency in ONNX Runtime on the CPU.
-
-    Raises:
-        ExportError: the network cannot be exported.
-    """
-    return compare_latencies({"model": segmenter}, input_shape, threads=threads)["model"].p50_ms
-
-
 def compare_latencies(
     segmenters: Mapping[str, nn.Module], input_shape: Shape, *, threads: int = 1, runs: int | None = None
 ) -> dict[str, LatencyReport]:

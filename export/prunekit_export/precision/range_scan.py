@@ -13,7 +13,6 @@ from prunekit_export.precision.fp16 import FLOAT16_MAX, unsafe_weight_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     import onnx
@@ -57,13 +56,6 @@ def scan_ranges(
     active = {node.name for node in model.graph.node if above & {*node.input, *node.output}}
     keep = frozenset(active) | unsafe_weight_nodes(model, limit)
     return RangeReport(sum(len(batch) for batch in batches_N3hw), limit, peaks, keep)
-
-
-def scan_file(path: Path, batches_N3hw: Sequence[npt.NDArray[np.float32]]) -> RangeReport:
-    """Scan the file at `path` as `scan_ranges` does."""
-    import onnx
-
-    return scan_ranges(onnx.load_model(path), batches_N3hw)
 
 
 def _peaks(model: onnx.ModelProto, batches_N3hw: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
