@@ -9,6 +9,7 @@ import typer
 from prunekit_cli.options import common as options
 from prunekit_cli.options import data as data_options
 from prunekit_cli.options.common import OptionError
+from prunekit_cli.panels import in_panels
 from prunekit_cli.showing import data_report, output
 from prunekit_cli.showing.output import Setting
 from prunekit_cli.showing.progress import Progress
@@ -33,7 +34,7 @@ _SHEET_SUFFIXES: Final = (".png",)
 app = typer.Typer(no_args_is_help=True)
 
 Run = Annotated[
-    Path | None, typer.Argument(metavar="[RUN]", help="Run whose data is looked at.", show_default="the options below")
+    Path | None, typer.Argument(metavar="RUN", help="Run whose data is looked at.", show_default="the options below")
 ]
 Data = Annotated[
     str | None,
@@ -228,4 +229,4 @@ def _draw(path: Path, checked: "Checked") -> None:
 
 
 for _name, _command, _examples in (("check", check, CHECK_EXAMPLES), ("init", init, INIT_EXAMPLES)):
-    app.command(_name, epilog="\n\n".join(("Examples:", *_examples)))(_command)
+    app.command(_name, epilog="\n\n".join(("Examples:", *_examples)), cls=in_panels({}))(_command)

@@ -126,8 +126,7 @@ def command(
 ) -> None:
     """Turn a network that was trained elsewhere into a run, without training, to prune, evaluate or export it.
 
-    Every tensor of the file must match the network. If one does not, nothing is written and the error lists the
-    differences.
+    Every tensor of the file must match the network. If one does not, nothing is written and the error says what.
     """
     flags = {
         "data.name": data if data is not None or classes is None else "folder",

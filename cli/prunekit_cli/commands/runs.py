@@ -18,7 +18,7 @@ WIDE = 115  # columns of a terminal that shows the whole table without breaking 
 COLUMNS = ("run", "from", "state", "mIoU", "cost", "age")
 MORE = ("kind", "model", "data", "size")
 
-Folder = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder of runs.", show_default="runs/")]
+Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="Folder of runs.", show_default="runs/")]
 
 
 def command(folder: Folder = None, as_json: options.JsonOption = False) -> None:

@@ -38,7 +38,7 @@ RunArgument = Annotated[
 ]
 AnyRunArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[RUN]", help="Run directory, finished or not.", show_default="last written under runs/"),
+    typer.Argument(metavar="RUN", help="Run directory, finished or not.", show_default="last written under runs/"),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder to write, new or empty.", show_default="next run")
