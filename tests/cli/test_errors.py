@@ -117,6 +117,7 @@ def _training(folder, *, workers: int = 0) -> subprocess.Popen[str]:
     # A background job of a shell is started with the interrupt ignored, and Python leaves it so.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # which nohup lets the tests ignore
         "from prunekit_cli.main import main; main()"
     )
     settings = ["data.height=32", "data.width=48", "data.train_images=8", "data.val_images=2", "train.threads=1"]

@@ -10,6 +10,7 @@ import pytest
 PRELUDE = """
 import os, signal, time
 from prunekit_runtime.stopping import stop_code, stop_on_signals, stop_sentence
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the tests may have been told to ignore, by nohup
 stop_on_signals()
 class Finaliser:
     def __del__(self):

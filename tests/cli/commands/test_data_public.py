@@ -46,13 +46,13 @@ def test_a_training_on_cityscapes_takes_a_step_and_is_evaluated(invoke, cityscap
 def test_the_test_split_is_refused_in_one_sentence(invoke, cityscapes):
     invoke("train", "--data=cityscapes", "--root", cityscapes, "--model", MODEL, *SETTINGS, "--out=run")
     result = invoke("eval", "run", "--split=test")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "not public" in result.stderr
     assert "Use --split val" in " ".join(result.stderr.split())
 
 
 def test_a_set_that_is_not_there_is_described(invoke):
     result = invoke("train", "--data=ade20k", "--root=nowhere")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     for part in ("nowhere does not exist", "http://sceneparsing.csail.mit.edu", "annotations/{training,validation}"):
         assert part in result.stderr

@@ -69,7 +69,7 @@ def test_what_is_refused_is_below_every_choice_and_what_is_advised_is_met(seed):
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_what_asks_for_nothing_is_refused(kind):
-    assert "asks for nothing" in (refusal(coupling_of((16, 24)), Target(kind, 1e15), 8) or "")
+    assert "removes nothing" in (refusal(coupling_of((16, 24)), Target(kind, 1e15), 8) or "")
 
 
 def test_steps_that_no_group_can_take_are_named():
