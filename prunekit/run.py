@@ -198,12 +198,23 @@ def open_run(path: Path) -> RunDirectory:
         run = f" Did you mean {inside}?" if (inside / "recipe.toml").exists() else ""
         raise RunUsageError(f"{path} is a file, and a run is a folder that prunekit train, import or prune wrote.{run}")
     if not path.is_dir():
-        near = near_path(path) or f" {_known(path.parent)}"
+        listed = RUNS / path  # `prunekit runs` lists names without their folder
+        near = f" Did you mean {listed}?" if (listed / "recipe.toml").exists() else near_path(path)
+        near = near or f" {_known(path.parent)}"
         raise RunUsageError(f"Run {path} does not exist.{near}")
     run = RunDirectory(path)
     if not run.recipe_path.exists():
-        raise RunUsageError(f"{path} is not a run: {_contents(path)}, and no recipe.toml. {_known(path.parent)}")
+        raise RunUsageError(
+            f"{path} is not a run: {_contents(path)}, and no recipe.toml. {_looks_at(path) or _known(path.parent)}"
+        )
     return run
+
+
+def _looks_at(folder: Path) -> str | None:
+    """Return the command for a data set's folder, for somebody who took it for a run."""
+    if not any((folder / name).is_dir() for name in ("images", "train", "val")):
+        return None
+    return f"Is it a data set? Look at it with: prunekit data check --root {shlex.quote(str(folder))}"
 
 
 def _contents(folder: Path) -> str:

@@ -62,7 +62,7 @@ def test_names_of_anyone_are_printable(invoke, tmp_path, begun):
         assert "\u202e" not in result.output
 
 
-@pytest.mark.parametrize("path", ["runs/0001-trian", "rnus/0001-train"])
+@pytest.mark.parametrize("path", ["runs/0001-trian", "rnus/0001-train", "0001-train"])
 def test_a_name_that_is_nearly_right(invoke, begun, path):
     result = invoke("status", path)
     assert result.exit_code == 2
@@ -74,6 +74,14 @@ def test_what_is_no_run_is_said(invoke, tmp_path):
     (tmp_path / "photos/a.jpg").touch()
     assert "photos is not a run: it holds a.jpg, and no recipe.toml" in invoke("status", "photos").stderr
     assert "is a file, and a run is a folder" in invoke("status", "photos/a.jpg").stderr
+
+
+@pytest.mark.parametrize("command", [["status"], ["data", "check"]])
+def test_a_data_set_that_is_taken_for_a_run(invoke, tmp_path, command):
+    (tmp_path / "my town/train/images").mkdir(parents=True)
+    result = invoke(*command, "my town")
+    assert result.exit_code == 2
+    assert "Look at it with: prunekit data check --root 'my town'" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["runs"], ["status"], ["runs", "--json"]])
