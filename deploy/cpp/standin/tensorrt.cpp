@@ -44,9 +44,10 @@ class Context : public IExecutionContext {
         const bool pictures = network_.inputs[0].type == DataType::kUINT8;
         const std::int64_t height = sizes_[pictures ? 1 : 2], width = sizes_[pictures ? 2 : 3];
         Sizes sizes{sizes_[0], height, width};
-        if (output->sizes.size() == 4) {
-            const bool logits = output->type == DataType::kFLOAT && output->sizes[1] != 1;
-            sizes.insert(sizes.begin() + 1, logits ? network_.classes() : 1);
+        if (output->type == DataType::kFLOAT && output->sizes.size() == 4) {
+            sizes.insert(sizes.begin() + 1, network_.classes());
+        } else if (output->sizes.size() == 4) {  // labels with an axis of one, first or last
+            sizes.insert(output->sizes[1] == 1 ? sizes.begin() + 1 : sizes.end(), 1);
         }
         return asDims(sizes);
     }

@@ -5,6 +5,7 @@
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
+#include "commands/labelling.hpp"
 #include "commands/report.hpp"
 #include "contract/picture.hpp"
 #include "engine/tensors.hpp"
@@ -24,8 +25,9 @@ Shape inputShape(const Options& options, const Engine& engine, const std::option
     const bool pictures = engine.takesPictures();
     const std::size_t rows = pictures ? 1 : 2;
     Size known{0, 0};
-    if (contract && contract->size.height > 0)
+    if (contract && contract->size.height > 0) {
         known = pictures ? contract->size : contract->networkSize(contract->size);
+    }
     const std::int64_t batch = chosen(options.counts.batch, own[0], 1);
     const Size size{chosen(options.size.height, own[rows], known.height),
                     chosen(options.size.width, own[rows + 1], known.width)};
@@ -67,7 +69,7 @@ Report measured(const std::function<void()>& run, Counts counts) {
 // What the caller does on the CPU before and after an engine that leaves it to him.
 void addCpuSteps(Report& report, const Engine& engine, const Contract& contract, const Result& result, Counts counts) {
     counts.batch = 1;
-    const Size size{result.shape[result.shape.size() - 2], result.shape.back()};
+    const Size size = sizeOf(engine, result);
     const Size picture = contract.size.height > 0 ? contract.size : size;
     if (!engine.takesPictures()) {
         const Picture synthetic{picture, noise({picture.height, picture.width, 3}, Element::uint8)};

@@ -114,8 +114,9 @@ Array<float> expectedLogits(const Golden& golden, const Engine& engine) {
 
 void requirePicture(const Golden& golden, const Engine& engine, const std::optional<Contract>& contract) {
     if (!engine.takesPictures() && !engine.givesLabels()) return;
-    if (!golden.picture)
+    if (!golden.picture) {
         throw Error(std::string("This engine is checked by a picture, and picture.npy is not there. ") + remedy);
+    }
     if (engine.givesLabels() && !contract) {
         throw UsageError(
             "Which labels to expect follows from the golden logits by the contract: --contract preprocessing.json");

@@ -30,8 +30,9 @@ std::int64_t number(const Bytes& content, std::size_t at, std::size_t bytes) {
 
 Header pngStart(const Bytes& content) {
     const std::size_t header = pngMagic.size() + 8;
-    if (content.size() < header + 13 || std::memcmp(content.data() + header - 4, "IHDR", 4) != 0)
+    if (content.size() < header + 13 || std::memcmp(content.data() + header - 4, "IHDR", 4) != 0) {
         refuse("it has no header");
+    }
     const std::uint8_t bits = content[header + 8], colourType = content[header + 9];
     if (bits == 16) throw Error("has 16 bits a colour channel, and 8 are read. Convert it to 8-bit RGB.");
     return {{number(content, header, 4), number(content, header + 4, 4)}, colourType == 4 || colourType == 6};

@@ -14,14 +14,16 @@ void requireContract(const Engine& engine, const std::optional<Contract>& contra
 
 Size sizeOf(const Engine& engine, const Result& result) {
     std::vector<std::int64_t> shape = result.shape;
-    if (engine.givesLabels() && shape.size() == 4 && shape.back() == 1 && shape[1] != 1)
-        shape.pop_back();  // (N, H, W, 1)
+    const std::vector<std::int64_t>& declared = engine.output().shape;  // which tells a picture of one row from one axis
+    const bool channelsLast = engine.givesLabels() && shape.size() == 4 && declared[3] == 1 && declared[1] != 1;
+    if (channelsLast) shape.pop_back();
     return {shape[shape.size() - 2], shape.back()};
 }
 
 Result runPicture(Engine& engine, const std::optional<Contract>& contract, const Picture& picture) {
-    if (engine.takesPictures())
+    if (engine.takesPictures()) {
         return engine.run(picture.rgb_HW3.data(), {1, picture.size.height, picture.size.width, 3});
+    }
     const std::vector<float> input_3hw = prepare(*contract, picture);
     const Size network = contract->networkSize(picture.size);
     return engine.run(input_3hw.data(), {1, 3, network.height, network.width});

@@ -35,49 +35,47 @@ no contract for it.
 
 namespace {
 
-// Takes a value, and says where the option belongs.
-struct Option {
-    std::string commands;
-    std::function<void(Options&, const std::string&)> set;
+constexpr std::int64_t mostBatch = 4096;
+
+// What was written behind an option.
+struct Value {
+    std::string name, text;
+
+    std::int64_t whole(std::int64_t low, std::int64_t high) const;
+    double share() const;
 };
 
-std::int64_t wholeNumber(const std::string& name, const std::string& text, std::int64_t low, std::int64_t high) {
+struct Option {
+    std::string commands;  // that take it
+    std::function<void(Options&, const Value&)> set;
+};
+
+std::int64_t Value::whole(std::int64_t low, std::int64_t high) const {
     const bool digits = !text.empty() && text.size() <= 9 && text.find_first_not_of("0123456789") == std::string::npos;
-    const std::int64_t value = digits ? std::atoll(text.c_str()) : -1;
-    if (value >= low && value <= high) return value;
-    throw UsageError(name + " takes a whole number from " + std::to_string(low) + " to " + std::to_string(high) +
-                     ", got '" + shortened(text) + "'.");
+    const std::int64_t number = digits ? std::atoll(text.c_str()) : -1;
+    if (number >= low && number <= high) return number;
+    const std::string range = std::to_string(low) + " to " + std::to_string(high);
+    throw UsageError(name + " takes a whole number from " + range + ", got '" + shortened(text) + "'.");
 }
 
-double share(const std::string& name, const std::string& text) {
+double Value::share() const {
     char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    if (!text.empty() && *end == '\0' && value >= 0 && value <= 1) return value;
+    const double number = std::strtod(text.c_str(), &end);
+    if (!text.empty() && *end == '\0' && number >= 0 && number <= 1) return number;
     throw UsageError(name + " takes a number from 0 to 1, got '" + shortened(text) + "'.");
 }
 
 const std::map<std::string, Option>& valued() {
     static const std::map<std::string, Option> options = {
-        {"--contract", {"check bench run", [](Options& to, const std::string& text) { to.contract = text; }}},
-        {"--golden", {"check", [](Options& to, const std::string& text) { to.golden = text; }}},
-        {"--out", {"run", [](Options& to, const std::string& text) { to.out = text; }}},
-        {"--min-agreement",
-         {"check", [](Options& to, const std::string& text) { to.minAgreement = share("--min-agreement", text); }}},
-        {"--warmup",
-         {"bench", [](Options& to,
-                      const std::string& text) { to.counts.warmupRuns = wholeNumber("--warmup", text, 0, mostRuns); }}},
-        {"--runs",
-         {"bench",
-          [](Options& to, const std::string& text) { to.counts.runs = wholeNumber("--runs", text, 1, mostRuns); }}},
-        {"--batch",
-         {"bench",
-          [](Options& to, const std::string& text) { to.counts.batch = wholeNumber("--batch", text, 1, 4096); }}},
-        {"--height",
-         {"bench",
-          [](Options& to, const std::string& text) { to.size.height = wholeNumber("--height", text, 1, mostSide); }}},
-        {"--width",
-         {"bench",
-          [](Options& to, const std::string& text) { to.size.width = wholeNumber("--width", text, 1, mostSide); }}},
+        {"--contract", {"check bench run", [](Options& to, const Value& got) { to.contract = got.text; }}},
+        {"--golden", {"check", [](Options& to, const Value& got) { to.golden = got.text; }}},
+        {"--out", {"run", [](Options& to, const Value& got) { to.out = got.text; }}},
+        {"--min-agreement", {"check", [](Options& to, const Value& got) { to.minAgreement = got.share(); }}},
+        {"--warmup", {"bench", [](Options& to, const Value& got) { to.counts.warmupRuns = got.whole(0, mostRuns); }}},
+        {"--runs", {"bench", [](Options& to, const Value& got) { to.counts.runs = got.whole(1, mostRuns); }}},
+        {"--batch", {"bench", [](Options& to, const Value& got) { to.counts.batch = got.whole(1, mostBatch); }}},
+        {"--height", {"bench", [](Options& to, const Value& got) { to.size.height = got.whole(1, mostSide); }}},
+        {"--width", {"bench", [](Options& to, const Value& got) { to.size.width = got.whole(1, mostSide); }}},
     };
     return options;
 }
@@ -120,7 +118,7 @@ void takeOption(Options& options, const std::vector<std::string>& words, std::si
     if (found == valued().end() || found->second.commands.find(words[0]) == std::string::npos) {
         throw UsageError(words[0] + " has no option " + shortened(name) + ".");
     }
-    found->second.set(options, valueOf(word, words, at));
+    found->second.set(options, {name, valueOf(word, words, at)});
 }
 
 }  // namespace

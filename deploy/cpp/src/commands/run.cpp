@@ -28,8 +28,9 @@ std::vector<Path> picturesIn(const Path& folder) {
         const bool hidden = entry.path().filename().string().front() == '.';
         if (!hidden && isPictureName(entry.path()) && entry.is_regular_file()) found.push_back(entry.path());
     }
-    if (found.empty())
+    if (found.empty()) {
         throw Error(folder.string() + " holds no PNG or JPEG files. Name another folder, or the pictures.");
+    }
     std::sort(found.begin(), found.end());
     return found;
 }
@@ -38,8 +39,9 @@ std::vector<Path> picturesIn(const Path& folder) {
 std::vector<Path> findPictures(const std::vector<Path>& named) {
     std::vector<Path> pictures;
     for (const Path& path : named) {
-        if (!std::filesystem::exists(path))
+        if (!std::filesystem::exists(path)) {
             throw Error(path.string() + " does not exist. Name pictures, or folders of them.");
+        }
         const std::vector<Path> found =
             std::filesystem::is_directory(path) ? picturesIn(path) : std::vector<Path>{path};
         pictures.insert(pictures.end(), found.begin(), found.end());
@@ -70,8 +72,9 @@ std::vector<Path> targetsOf(const std::vector<Path>& pictures, const Options& op
             throw Error(target.string() +
                         " is one of the pictures, and would be overwritten. Name another folder: --out");
         }
-        if (!options.overwrite)
+        if (!options.overwrite) {
             throw Error(target.string() + " is there already. Name another folder, or add --overwrite.");
+        }
     }
     return targets;
 }

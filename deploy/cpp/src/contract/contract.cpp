@@ -35,16 +35,18 @@ bool isField(const std::string& key) {
 }
 
 void checkKeys(const json& values) {
-    if (!values.is_object())
+    if (!values.is_object()) {
         throw Error(std::string("A preprocessing contract is a JSON object, got ") + values.type_name() + ".");
+    }
     for (const auto& item : values.items()) {
         if (!isField(item.key()) && !isRule(item.key())) {
             throw Error("Preprocessing contract: unknown key " + showJson(item.key()) + ". " + remedy);
         }
     }
     for (const char* field : fields) {
-        if (!values.contains(field))
+        if (!values.contains(field)) {
             throw Error(std::string("Preprocessing contract: missing key ") + field + ". " + remedy);
+        }
     }
 }
 

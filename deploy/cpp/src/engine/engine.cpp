@@ -46,8 +46,9 @@ Engine::Engine(const std::filesystem::path& path) : path_(path.string()) {
                     ". Build it again on this machine: an engine is bound to one version and one kind of GPU.");
     }
     context_.reset(engine_->createExecutionContext());
-    if (!context_)
+    if (!context_) {
         throw Error("Engine " + path_ + " gives no execution context: " + log_.reason() + ". Is the memory full?");
+    }
     readTensors();
     stream_ = std::make_unique<Stream>();
     start_ = std::make_unique<Event>();
@@ -126,9 +127,10 @@ void Engine::setShape(const std::vector<std::int64_t>& shape) {
 std::vector<std::int64_t> Engine::shapeOf(const std::string& name) const {
     std::vector<std::int64_t> shape = sizesOf(context_->getTensorShape(name.c_str()));
     for (const std::int64_t size : shape) {
-        if (size < 0)
+        if (size < 0) {
             throw Error("Engine " + path_ + " does not tell the shape of " + name +
                         " before running. Export it again.");
+        }
     }
     return shape;
 }

@@ -66,8 +66,9 @@ void checkInput(const Tensor& input, const std::string& path) {
 std::size_t outputToRead(const std::vector<Tensor>& outputs, const std::string& path) {
     const auto labels = std::count_if(outputs.begin(), outputs.end(), isLabels);
     const auto logits = std::count_if(outputs.begin(), outputs.end(), isLogits);
-    if (labels == 1)
+    if (labels == 1) {
         return static_cast<std::size_t>(std::find_if(outputs.begin(), outputs.end(), isLabels) - outputs.begin());
+    }
     if (labels == 0 && logits == 1 && outputs.size() == 1) return 0;
     std::string listed;
     for (const Tensor& output : outputs) listed += (listed.empty() ? "" : ", ") + shown(output);
