@@ -1,1 +1,1 @@
-"""Pictures of labels: legends, and names in letters that a font has."""
+"""Pictures of labels and charts: legends, and names in letters that a font has."""

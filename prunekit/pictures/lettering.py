@@ -53,11 +53,12 @@ def lettering(text: str, size: int) -> Lettering:
     fonts = [(place, font) for place in range(len(_SYSTEM_FONTS) + 1) if (font := _font(place, size)) is not None]
     lacking = [{letter for letter in set(text) if not _has(place, size, letter)} for place, _ in fonts]
     best = min(range(len(fonts)), key=lambda number: len(lacking[number]))
-    drawn = "".join(_escape(letter) if letter in lacking[best] else letter for letter in text)
+    drawn = "".join(escaped(letter) if letter in lacking[best] else letter for letter in text)
     return Lettering(drawn, fonts[best][1], whole=not lacking[best])
 
 
-def _escape(letter: str) -> str:
+def escaped(letter: str) -> str:
+    r"""Return the escape of a letter, such as \u9053."""
     return letter.encode("ascii", "backslashreplace").decode()
 
 

@@ -7,7 +7,7 @@ import pytest
 COMMANDS = ["train", "prune", "export", "profile", "eval", "predict", "recipe", "demo", "import", "runs", "status"]
 DATA = [["data", "check", "--help"], ["data", "init", "--help"]]
 # Not pydantic: recent releases of typer import it to show a command's help.
-HEAVY = ["torch", "torchvision", "onnx", "onnxruntime", "numpy", "PIL"]
+HEAVY = ["torch", "torchvision", "onnx", "onnxruntime", "numpy", "PIL", "matplotlib"]
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

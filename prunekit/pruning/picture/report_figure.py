@@ -1,27 +1,36 @@
 """The picture of a pruning: what each group lost, how much channels repeat each other, where the MACs went. SVG.
 
-Lengths are pixels; text is monospaced, so that the room it takes is known without a font (`layout`).
+Three panels of bars, each with a panel of dots beside it. Lengths are inches, sizes of letters points.
 """
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
-from html import escape
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import ConfigDict
 
-from prunekit.pruning.picture.layout import MARGIN, shortened, text_width
+from prunekit.pictures.charts import FAINT, draw_chart, drawable, width_in
+from prunekit.pruning.picture.layout import shortened
 
-_STYLE: Final = """font-family="'DejaVu Sans Mono', Menlo, Consolas, monospace" font-size="12" fill="#1c2126\""""
-_FAINT: Final = "#6a7178"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _BEFORE: Final = "#cfd8e3"
 _AFTER: Final = "#2c6fb3"
-_REPEATED: Final = "#b8500f"
-_LINE: Final = 19.0
-_BAR: Final = 11.0  # thickness
-_BARS: Final = 260.0  # length of the longest bar
-_AXIS: Final = 180.0  # length of the redundancy axis
-_GAP: Final = 18.0
+_DOTS: Final = "#b8500f"
+_ROW: Final = 0.2
+_PANEL: Final = 0.75  # title and axis of a panel
+_HEAD: Final = 0.7  # title and legend
+_BARS, _DOT_AXIS, _NUMBERS = 3.4, 2.0, 2.8  # widths
+_NAME_SIZE: Final = 9.0  # points
+_TITLE_SIZE: Final = 11.0
+_RING: Final[dict[str, Any]] = {"marker": "o", "markersize": 7, "markerfacecolor": "white"}
+_DOT: Final[dict[str, Any]] = {"marker": "o", "markersize": 5}
+_SIZES: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,32 @@ class StageChange:
     """On the validation images; None where it was not measured."""
 
 
+@dataclass(frozen=True)
+class _Row:
+    """One line of a panel: a bar, and a dot beside it."""
+
+    name: str
+    before: int
+    after: int
+    amounts: str
+    """The bar in figures."""
+    start: float | None
+    """Of the dot's way along its axis, from 0 to 1."""
+    end: float | None
+    shares: str
+    """The dot in figures."""
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Rows that share two axes."""
+
+    bars: str
+    """What the bars show."""
+    dots: str
+    rows: tuple[_Row, ...]
+
+
 def draw_report(
     title: str, groups: Sequence[GroupChange], parts: Sequence[PartChange], stages: Sequence[StageChange]
 ) -> str:
@@ -69,153 +104,140 @@ def draw_report(
     Args:
         title: first line.
         groups: bars of widths before and after, and beside them the redundancy before (ring) and after (dot).
-        parts: bars of MACs before and after.
-        stages: the source and what each stage left, oldest first.
+        parts: bars of MACs before and after, and beside them their shares of all MACs.
+        stages: the source and what each stage left, oldest first: bars of MACs, and beside them the mIoU.
     """
-    names = [shortened(row.name) for row in groups] + [shortened(row.name) for row in parts]
-    bars_x = MARGIN + text_width(max([*names, *(row.name for row in stages), "x" * 12], key=len)) + _GAP
-    axis_x = bars_x + _BARS + _GAP + text_width("9999 -> 9999") + _GAP
-    width = max(axis_x + _AXIS + _GAP + text_width("0.000 -> 0.000"), MARGIN + text_width(title)) + MARGIN
-    page = _Page(bars_x, axis_x)
-    page.text(MARGIN, title, weight="bold")
-    page.next(1.5)
-    page.groups(groups)
-    page.parts(parts)
-    page.stages(stages)
-    height = page.y + MARGIN
-    size = f'width="{width:.0f}" height="{height:.0f}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:.0f} {height:.0f}" {_STYLE}>'
-    return "\n".join([head, f'<rect {size} fill="#ffffff"/>', *page.marks, "</svg>"]) + "\n"
+    panels = [panel for panel in (_groups(groups), _parts(parts), _stages(stages)) if panel.rows]
+    names = [row.name for panel in panels for row in panel.rows]
+    heading = drawable(title)
+    room = max((width_in(name, _NAME_SIZE) for name in names), default=0.0)
+    width = max(room + _BARS + _DOT_AXIS + _NUMBERS, width_in(heading, _TITLE_SIZE) + 0.3)
+    height = _HEAD + sum(_PANEL + _ROW * len(panel.rows) for panel in panels)
+    return draw_chart((width, height), heading, lambda figure: _fill(figure, heading, panels))
 
 
-class _Page:
-    """Marks from top to bottom."""
-
-    def __init__(self, bars_x: float, axis_x: float) -> None:
-        self.bars_x, self.axis_x, self.y = bars_x, axis_x, MARGIN
-        self.marks: list[str] = []
-
-    def next(self, lines: float = 1.0) -> None:
-        """Go down."""
-        self.y += lines * _LINE
-
-    def text(self, x: float, text: str, *, colour: str = "", weight: str = "") -> None:
-        """Put a text on this line, in exactly the room it was given, whatever the font."""
-        look = (f' fill="{colour}"' if colour else "") + (f' font-weight="{weight}"' if weight else "")
-        length = f'textLength="{text_width(text):.1f}" lengthAdjust="spacingAndGlyphs"'
-        mark = f'<text x="{x:.1f}" y="{self.y + 12:.1f}" {length}{look} xml:space="preserve">{escape(text)}</text>'
-        self.marks.append(mark if text else "")
-
-    def groups(self, groups: Sequence[GroupChange]) -> None:
-        """Draw a row for each group."""
-        if not groups:
-            return
-        self.text(MARGIN, "Channel groups", weight="bold")
-        self.text(self.bars_x, "units: light before, dark after", colour=_FAINT)
-        self.text(self.axis_x, "redundancy: 0 to 1, ring before, dot after", colour=_FAINT)
-        self.next()
-        top = self.y
-        largest = max(row.width_before for row in groups)
-        for row in groups:
-            self.text(MARGIN, shortened(row.name))
-            self.bar(row.width_before / largest, row.width_after / largest, f"{row.width_before} -> {row.width_after}")
-            self.redundancy(row)
-            self.next()
-        self.axis(top)
-        self.next()
-
-    def axis(self, top: float) -> None:
-        """Draw the ends and the middle of the redundancy axis."""
-        for share in (0.0, 0.5, 1.0):
-            x = self.axis_x + share * _AXIS
-            line = f'<path d="M{x:.1f} {top:.1f}V{self.y:.1f}" stroke="{_BEFORE}" stroke-width="1"/>'
-            self.marks.insert(0, line)
-
-    def redundancy(self, row: GroupChange) -> None:
-        """Draw both ends of a group's way along the axis."""
-        before, after = row.redundancy_before, row.redundancy_after
-        y = self.y + _LINE / 2
-        start, end = (None if value is None else self.axis_x + value * _AXIS for value in (before, after))
-        if start is not None and end is not None:
-            self.marks.append(
-                f'<path d="M{start:.1f} {y:.1f}H{end:.1f}" stroke="{_REPEATED}" stroke-width="1.5" opacity="0.5"/>'
-            )
-        if start is not None:
-            self.marks.append(
-                f'<circle cx="{start:.1f}" cy="{y:.1f}" r="5" fill="#ffffff" stroke="{_REPEATED}" stroke-width="1.5"/>'
-            )
-        if end is not None:
-            self.marks.append(f'<circle cx="{end:.1f}" cy="{y:.1f}" r="3.5" fill="{_REPEATED}"/>')
-        self.text(self.axis_x + _AXIS + _GAP, f"{_number(before)} -> {_number(after)}", colour=_FAINT)
-
-    def parts(self, parts: Sequence[PartChange]) -> None:
-        """Draw a row for each part of the network."""
-        if not parts:
-            return
-        total, left = sum(row.macs_before for row in parts), sum(row.macs_after for row in parts)
-        self.panel("MACs by part", "light before, dark after; shares of all MACs, before and after")
-        self.bars(
-            (
-                shortened(row.name),
-                row.macs_before,
-                row.macs_after,
-                f"{_quantity(row.macs_before)} -> {_quantity(row.macs_after)}",
-                f"{row.macs_before / max(1, total):6.1%} -> {row.macs_after / max(1, left):6.1%}",
-            )
-            for row in parts
+def _groups(groups: Sequence[GroupChange]) -> _Panel:
+    rows = [
+        _Row(
+            drawable(shortened(row.name)),
+            row.width_before,
+            row.width_after,
+            f"{row.width_before} → {row.width_after}",
+            row.redundancy_before,
+            row.redundancy_after,
+            f"{_score(row.redundancy_before)} → {_score(row.redundancy_after)}",
         )
+        for row in groups
+    ]
+    return _Panel("Channel groups: units", "Redundancy: mean cosine", tuple(rows))
 
-    def stages(self, stages: Sequence[StageChange]) -> None:
-        """Draw a row for each stage."""
-        if not stages:
-            return
-        dense = stages[0].macs
-        self.panel("MACs by stage", "what is left; its share of the source's MACs, and the validation mIoU")
-        self.bars(
-            (
-                row.name,
-                dense,
-                row.macs,
-                _quantity(row.macs),
-                f"{row.macs / max(1, dense):6.1%}   mIoU {_number(row.miou).strip()}",
-            )
-            for row in stages
+
+def _parts(parts: Sequence[PartChange]) -> _Panel:
+    total = max(1, sum(row.macs_before for row in parts))
+    left = max(1, sum(row.macs_after for row in parts))
+    rows = [
+        _Row(
+            drawable(shortened(row.name)),
+            row.macs_before,
+            row.macs_after,
+            f"{_quantity(row.macs_before)} → {_quantity(row.macs_after)}",
+            row.macs_before / total,
+            row.macs_after / left,
+            f"{row.macs_before / total:.1%} → {row.macs_after / left:.1%}",
         )
-
-    def panel(self, title: str, note: str) -> None:
-        """Begin a panel."""
-        self.text(MARGIN, title, weight="bold")
-        self.text(self.bars_x, note, colour=_FAINT)
-        self.next()
-
-    def bars(self, rows: Iterator[tuple[str, int, int, str, str]]) -> None:
-        """Draw rows of (name, before, after, figures, shares), and leave room below."""
-        found = list(rows)
-        largest = max(1, *(before for _, before, _, _, _ in found))
-        for name, before, after, figures, shares in found:
-            self.text(MARGIN, name)
-            self.bar(before / largest, after / largest, figures)
-            self.text(self.axis_x + _GAP, shares, colour=_FAINT)
-            self.next()
-        self.next()
-
-    def bar(self, before: float, after: float, figures: str) -> None:
-        """Draw what there was, on it what is left, and the figures after the longest bar."""
-        top = self.y + (_LINE - _BAR) / 2
-        for share, colour in ((before, _BEFORE), (after, _AFTER)):
-            self.marks.append(
-                f'<rect x="{self.bars_x:.1f}" y="{top:.1f}" width="{max(1.0, share * _BARS):.1f}" '
-                f'height="{_BAR:.1f}" fill="{colour}"/>'
-            )
-        self.text(self.bars_x + _BARS + _GAP, figures)
+        for row in parts
+    ]
+    return _Panel("MACs by part", "Share of all MACs", tuple(rows))
 
 
-def _number(value: float | None) -> str:
-    return "    -" if value is None else f"{value:5.3f}"
+def _stages(stages: Sequence[StageChange]) -> _Panel:
+    dense = max(1, stages[0].macs) if stages else 1
+    rows = [
+        _Row(
+            drawable(shortened(row.name)),
+            dense,
+            row.macs,
+            f"{_quantity(row.macs)}, {row.macs / dense:.1%}",
+            None,
+            row.miou,
+            _score(row.miou),
+        )
+        for row in stages
+    ]
+    return _Panel("MACs by stage", "Validation mIoU", tuple(rows))
 
 
-def _quantity(macs: int) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if macs >= size:
-            return f"{macs / size:.3g}{letter}"
-    return str(macs)
+def _fill(figure: Figure, heading: str, panels: Sequence[_Panel]) -> None:
+    if not panels:
+        figure.suptitle(heading, size=_TITLE_SIZE)
+        return
+    sizes = {"width_ratios": (_BARS, _DOT_AXIS), "height_ratios": [len(panel.rows) for panel in panels]}
+    axes = figure.subplots(len(panels), 2, squeeze=False, gridspec_kw=sizes)
+    for (bars, dots), panel in zip(axes, panels, strict=True):
+        _draw_bars(bars, panel)
+        _draw_dots(dots, panel)
+    _draw_legend(figure, heading)
+
+
+def _draw_bars(axes: Axes, panel: _Panel) -> None:
+    """Draw what there was, and on it what is left."""
+    places = range(len(panel.rows))
+    for amounts, colour in (([row.before for row in panel.rows], _BEFORE), ([row.after for row in panel.rows], _AFTER)):
+        axes.barh(places, amounts, color=colour, height=0.6)
+    axes.set_title(panel.bars, weight="bold")
+    axes.set_xlim(0, max(1, *(row.before for row in panel.rows)))
+    axes.locator_params(axis="x", nbins=4, integer=True)
+    axes.xaxis.set_major_formatter(lambda amount, _: _quantity(amount))
+    axes.set_yticks(places, [row.name for row in panel.rows], size=_NAME_SIZE)
+    _note(axes, [row.amounts for row in panel.rows])
+
+
+def _draw_dots(axes: Axes, panel: _Panel) -> None:
+    """Draw both ends of each row's way from 0 to 1."""
+    for place, row in enumerate(panel.rows):
+        if row.start is not None and row.end is not None:
+            axes.plot((row.start, row.end), (place, place), color=_DOTS, alpha=0.5, linewidth=1.2)
+        if row.start is not None:
+            axes.plot(row.start, place, color=_DOTS, clip_on=False, **_RING)
+        if row.end is not None:
+            axes.plot(row.end, place, color=_DOTS, clip_on=False, **_DOT)
+    axes.set_title(panel.dots, weight="bold")
+    axes.set_xlim(0, 1)
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    axes.set_yticks(())
+    _note(axes, [row.shares for row in panel.rows])
+
+
+def _note(axes: Axes, texts: Sequence[str]) -> None:
+    """Put the figures at the right of rows that go from top to bottom."""
+    axes.set_ylim(len(texts) - 0.5, -0.5)
+    axes.tick_params(length=0)
+    for place, text in enumerate(texts):
+        axes.annotate(text, (1, place), (8, 0), ("axes fraction", "data"), "offset points", va="center", color=FAINT)
+
+
+def _draw_legend(figure: Figure, heading: str) -> None:
+    """Say what is before and what after, under the heading: the layout leaves room for legends, as they are wide."""
+    from matplotlib.legend_handler import HandlerTuple
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    before = (Patch(color=_BEFORE), Line2D([], [], color=_DOTS, linestyle="", **_RING))
+    after = (Patch(color=_AFTER), Line2D([], [], color=_DOTS, linestyle="", **_DOT))
+    together = {tuple: HandlerTuple(ndivide=None)}
+    pairs: Any = [before, after]  # the stubs know single marks only
+    looks: dict[str, Any] = {"ncols": 2, "handler_map": together, "title": heading}
+    legend = figure.legend(pairs, ["before", "after"], loc="outside upper left", **looks)
+    legend.set_alignment("left")
+    legend.get_title().set_fontsize(_TITLE_SIZE)
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _quantity(amount: float) -> str:
+    for size, letter in _SIZES:
+        if amount >= size:
+            return f"{amount / size:.3g}{letter}"
+    return f"{amount:.0f}"
