@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from prunekit_runtime.errors import PrunekitError
-from prunekit_runtime.latency import summarise
+from prunekit_runtime.measuring.latency import summarise
 from prunekit_runtime.preprocessing import Preprocessing, read_contract
 from prunekit_runtime.rules import RULES
 from prunekit_runtime.text import printable

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from prunekit_runtime.golden import GoldenCheck
+from prunekit_runtime.measuring.golden import GoldenCheck
 from prunekit_runtime.preprocessing import Preprocessing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
