@@ -34,7 +34,9 @@ def _numbers(value: Any) -> Any:
     found = [_RANGE.fullmatch(part) for part in value.split(",")] if value.strip() else []
     ranges = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match]
     if len(ranges) != len(found) or not all(ranges):
-        raise ValueError("write numbers and rising ranges between commas, such as 0,255 or 1-150")
+        raise ValueError(
+            f"write numbers from 0 to {MAX_LABEL} and rising ranges between commas, such as 0,255 or 1-150"
+        )
     if sum(map(len, ranges)) > MAX_MASK_VALUES:
         raise ValueError(f"there are at most {MAX_MASK_VALUES} classes")
     return [number for part in ranges for number in part]
@@ -52,13 +54,14 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, int) else _numbers(value)
 
 
+MAX_LABEL: Final = 65535  # of a mask of 16 bits
 _RANGE: Final = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?", re.ASCII)
 MaskValues = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_numbers), AfterValidator(_differing)
+    tuple[Annotated[int, Field(ge=0, le=MAX_LABEL)], ...], BeforeValidator(_numbers), AfterValidator(_differing)
 ]
 
 IgnoredNumbers = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=65535)], ...], BeforeValidator(_one_or_more), AfterValidator(_differing)
+    tuple[Annotated[int, Field(ge=0, le=MAX_LABEL)], ...], BeforeValidator(_one_or_more), AfterValidator(_differing)
 ]
 
 

@@ -23,6 +23,8 @@ from prunekit_runtime.jsonfile import parse_json, read_bounded
 from prunekit_runtime.near import near_path
 
 RUNS = Path("runs")
+MOST_NAMED = 12
+"""Runs that a message names."""
 LOCK = ".lock"
 PRUNE = "prune.json"
 IMPORT = "import.json"
@@ -200,7 +202,7 @@ def open_run(path: Path) -> RunDirectory:
     if not path.is_dir():
         listed = RUNS / path  # `prunekit runs` lists names without their folder
         near = f" Did you mean {listed}?" if (listed / "recipe.toml").exists() else near_path(path)
-        near = near or f" {_known(path.parent)}"
+        near = near or f" {_known(path.parent if path.parent != Path() else RUNS)}"
         raise RunUsageError(f"Run {path} does not exist.{near}")
     run = RunDirectory(path)
     if not run.recipe_path.exists():
@@ -271,7 +273,8 @@ def _numbered(root: Path) -> list[tuple[int, Path]]:
 
 def _known(root: Path) -> str:
     names = sorted(path.name for _, path in _numbered(root))
-    return f"Runs here: {', '.join(names)}." if names else "Train one first: prunekit train"
+    shown = ", ".join(names[-MOST_NAMED:]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    return f"Runs in {root}: {shown}." if names else "Train one first: prunekit train"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -51,6 +51,14 @@ _EPILOG = (
 class Commands(TyperGroup):
     """The group of all commands; the one place that turns an error into a sentence and an exit code."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of all commands; flags without "<bool>", which reads as if a value followed."""
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the command as it was given, for an error that says how to repeat it."""
         ctx.meta[_GIVEN] = tuple(args)

@@ -41,7 +41,9 @@ def did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:
 
 
 def near_path(path: Path) -> str:
-    """Return " Did you mean PATH?" for a path that does not exist, or nothing where no file or folder is like it."""
+    """Return " Did you mean PATH?" for a path that does not exist, or nothing: it exists, or none is like it."""
+    if path.exists():
+        return ""
     missing = path
     while not missing.parent.exists() and missing.parent != missing:
         missing = missing.parent

@@ -109,6 +109,6 @@ def check_position(index: int, count: int) -> int:
 
 
 def size_text(size_HW: Sequence[int]) -> str:
-    """Return height and width as people write sizes: "640x480", width first."""
+    """Return height and width as --size takes them: "480x640", height first."""
     height, width = size_HW
-    return f"{width}x{height}"
+    return f"{height}x{width}"

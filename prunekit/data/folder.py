@@ -33,13 +33,12 @@ from prunekit.data.dataset import Sample, Split, check_position
 from prunekit.data.files.names import listed
 from prunekit.data.files.partners import Patterns
 from prunekit.data.images import IMAGE_FORMATS, check_sizes, image_size, read_image
-from prunekit.data.labels.class_list import read_class_list
+from prunekit.data.labels.class_list import CLASS_LISTS, read_class_list
 from prunekit.data.labels.counts import pixel_counts, summed
 from prunekit.data.labels.masks import read_mask as read_mask
 from prunekit.data.pairs import Pair, check_all, check_root, match_pairs, patterns
 from prunekit.errors import DataError, DataUsageError
 
-CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
 _VALIDATION_SHARE: Final = 5  # one in five
 _SPLIT: Final = ("{split}/images/{name}.*", "{split}/masks/{name}.*")
 _FLAT: Final = ("images/{name}.*", "masks/{name}.*")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from prunekit.data.dataset import Split
 from prunekit.data.files.looking import look
@@ -35,13 +35,17 @@ class Pair:
         return shown(self.key or self.image.stem)
 
 
-def check_root(root: str | Path, name: str, near: str = "") -> None:
+_NAME_IT: Final = "Name where it is: --root DIR, or data.root in the recipe."
+
+
+def check_root(root: str | Path, name: str, near: str = "", remedy: str = _NAME_IT) -> None:
     """Refuse a data set's folder that is not there.
 
     Args:
         root: the folder.
         name: the data set's name, for messages.
         near: where else it was looked for: the folder as seen from a run.
+        remedy: what to do where it does not exist.
 
     Raises:
         DataUsageError: no folder was given, it does not exist, or it is a file.
@@ -50,12 +54,16 @@ def check_root(root: str | Path, name: str, near: str = "") -> None:
         raise DataUsageError(f"The {name} data set needs its folder. Give it: --root DIR, or data.root in the recipe.")
     if Path(root).is_dir():
         return
-    state = "is no folder" if Path(root).exists() else "does not exist"
+    if Path(root).exists():
+        raise DataUsageError(f"{Path(root)} is a file, and the data set's folder is needed.{_folder_of(Path(root))}")
     also = f", and {near}, as seen from the run's folder, does not either" if near else ""
     raise DataUsageError(
-        f"The data set's folder {Path(root).absolute()} {state}{also}.{near_path(Path(root))} "
-        "Name where it is: --root DIR, or data.root in the recipe."
+        f"The data set's folder {Path(root).absolute()} does not exist{also}.{near_path(Path(root))} {remedy}"
     )
+
+
+def _folder_of(file: Path) -> str:
+    return f" Did you mean {file.parent}?" if file.parent != Path() else " Name the folder that holds it."
 
 
 def find_pairs(images: Path, masks: Path) -> list[Pair]:

@@ -26,7 +26,7 @@ CHECK_EXAMPLES: Final = (
 )
 INIT_EXAMPLES: Final = (
     "prunekit data init town",
-    "prunekit data init town --ignore 0 --force",
+    "prunekit data init town --ignore 0 --overwrite",
     "prunekit data init painted --ignore 255,255,255",
 )
 _SHEET_SUFFIXES: Final = (".png",)
@@ -64,7 +64,8 @@ Ignore = Annotated[
         show_default="255, if masks hold numbers above 0 beside it",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a classes.toml that is there already.")]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace a classes.toml that is there already.")]
+Force = Annotated[bool, typer.Option("--force", hidden=True, help="As --overwrite.")]
 
 
 @app.callback()
@@ -133,6 +134,7 @@ def init(
     ignore: Ignore = None,
     images: data_options.ImagesOption = None,
     masks: data_options.MasksOption = None,
+    overwrite: Replace = False,
     force: Force = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -142,7 +144,7 @@ def init(
     """
     from prunekit.data.drafting.draft import check_target, draft, write
 
-    check_target(folder, force=force)
+    check_target(folder, overwrite=overwrite or force)
     with Progress() as progress:
         found = draft(
             folder,

@@ -29,7 +29,7 @@ PANELS = {
     "Input": ("height", "width", "batch", "dynamic"),
     "Run": ("out", "as_json", "help"),
 }
-PARITY_COLUMNS = ("file", "computes in", "run by", "images", "shape", "error", "same labels")
+PARITY_COLUMNS = ("images", "shape", "error", "same labels")
 
 Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Number format written into the ONNX file.")]
 Fold = Annotated[
@@ -140,7 +140,9 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     summary = outcome.summary
     sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
     output.show(Table("Files", ("file", "size"), sizes))
-    output.show(Table("Parity with torch", PARITY_COLUMNS, list(_parity(outcome))))
+    for report in filter(None, (summary.parity, summary.parity_fp16)):
+        title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
+        output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
     output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
     if outcome.folded is not None:
         output.result(_folding(outcome.folded))
@@ -151,13 +153,10 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
 
 
-def _parity(outcome: "ExportOutcome") -> Iterator[tuple[str, ...]]:
-    summary = outcome.summary
-    for report in filter(None, (summary.parity, summary.parity_fp16)):
-        for row in report.rows:
-            shape, agreement = "x".join(map(str, row.shape)), f"{100 * row.label_agreement:.3f} %"
-            where = f"{report.runtime}{', in float64' if row.float64 else ''}"
-            yield (report.file, _computes_in(report), where, row.images, shape, f"{row.max_rel:.1e}", agreement)
+def _parity(report: "ParityReport") -> Iterator[tuple[str, ...]]:
+    for row in report.rows:
+        error = f"{row.max_rel:.1e}{' in float64' if row.float64 else ''}"
+        yield (row.images, "x".join(map(str, row.shape)), error, f"{100 * row.label_agreement:.3f} %")
 
 
 def _computes_in(report: "ParityReport") -> str:

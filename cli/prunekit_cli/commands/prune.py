@@ -92,7 +92,7 @@ def command(
         return
     if resume is not None:
         options.refuse_with_resume(options.given(given | {"root": None, "RUN": run, "out": out}) | measuring)
-        show(_continue(resume, root, trust_code), resume, as_json=as_json, verbose=verbose)
+        show(_continue(resume, root, trust_code), resume, as_json=as_json, verbose=verbose, trust=_trust(trust_code))
         return
     config = own.config_of(given)
     if measuring and config.target_kind != "latency":
@@ -101,7 +101,7 @@ def command(
     source = source_run(run, kinds=("train", "import"), called="trained or imported run")
     with target_run(out, "prune") as target:
         report = _run(source, config, target, measuring, trust_code)
-        show(report, target.path, as_json=as_json, verbose=verbose)
+        show(report, target.path, as_json=as_json, verbose=verbose, trust=_trust(trust_code))
 
 
 def _run(
@@ -109,7 +109,7 @@ def _run(
 ) -> "PruneReport":
     from prunekit.workflows.prune import prune_run
 
-    with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
+    with output.hint_on_interrupt(_hint(target, trust_code), once=target.recipe_path), Progress() as progress:
         meter = _meter(_MEASURING | measuring, progress) if config.target_kind == "latency" else None
         return prune_run(
             source,
@@ -130,7 +130,7 @@ def _continue(path: Path, root: str | None, trust_code: bool) -> "PruneReport":
     if path.is_dir() and not (begun.recipe_path.exists() or is_pruning(begun)):
         raise options.OptionError(f"{path} holds no pruning that was begun. Prune again; nothing is lost.")
     target = begun if is_pruning(begun) else open_run(path)
-    with output.hint_on_interrupt(_hint(target), once=target.recipe_path), Progress() as progress:
+    with output.hint_on_interrupt(_hint(target, trust_code), once=target.recipe_path), Progress() as progress:
         report = read_report(target) if is_pruning(target) else None
         machine = report.machine if report is not None and needs_latency(report) else None
         meter = _meter(_measured_with(machine), progress) if machine is not None else None
@@ -154,8 +154,13 @@ def _meter(measuring: dict[str, Any], progress: Progress) -> "LatencyMeter":
     return open_meter(runtime, threads=threads, precision=precision, on_progress=on_progress)
 
 
-def _hint(target: "RunDirectory") -> str:
-    return f"Go on with: prunekit prune --resume {target.path}"
+def _hint(target: "RunDirectory", trust_code: bool) -> str:
+    return f"Go on with: prunekit prune --resume {target.path}{_trust(trust_code)}"
+
+
+def _trust(trust_code: bool) -> str:
+    """Return what a command needs that loads the run: what this one was given."""
+    return " --trust-code" if trust_code else ""
 
 
 def _watching(progress: Progress, trust_code: bool) -> dict[str, Any]:

@@ -233,7 +233,9 @@ def _announce(recipe: "Recipe", source: str, run: "RunDirectory", progress: Prog
         Setting("weights", _start(recipe), "--weights --pretrained"),
         *([Setting("mean and std", adopted, "--set data.mean=... data.std=...")] if source else []),
         Setting(
-            "training", f"{train.epochs} epochs, batch {train.batch_size}, {train.optimiser}", "--epochs --batch-size"
+            "training",
+            f"{formats.counted(train.epochs, 'epoch')}, batch {train.batch_size}, {train.optimiser}",
+            "--epochs --batch-size",
         ),
         Setting("learning rate", f"{train.lr:g}", "--lr"),
         Setting("precision", f"{train.precision} on {train.device}", "--precision --device"),

@@ -8,7 +8,7 @@ import typer
 from prunekit_cli.options.common import MAX_SIDE, OptionError
 
 MIN_SIDE: Final = 32  # px, as in the recipe
-_SIZE: Final = re.compile(r"\s*([0-9]{1,6})\s*[xX\u00d7]\s*([0-9]{1,6})\s*", re.ASCII)
+_SIZE: Final = re.compile(r"\s*([0-9]{1,40})\s*[xX\u00d7]\s*([0-9]{1,40})\s*", re.ASCII)
 
 ClassesOption = Annotated[
     str | None,

@@ -41,7 +41,8 @@ Criterion = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which channels go: one of --list-criteria, or your own as python:MODULE:NAME.",
+        help="Which channels go: sirfp (spatial-aware information redundancy filter pruning), another of "
+        "--list-criteria, or your own as python:MODULE:NAME.",
         show_default="sirfp",
     ),
 ]

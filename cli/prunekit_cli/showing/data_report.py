@@ -58,8 +58,8 @@ def _files(title: str, splits: "Iterable[SplitReport]") -> Table:
         ("images without", lambda one: str(one.images_alone)),
         ("masks without image", lambda one: str(one.masks_alone)),
         ("cannot be read", lambda one: str(one.unreadable)),
-        ("image size", lambda one: _most(one.image_sizes)),
-        ("mask size", lambda one: _most(one.mask_sizes)),
+        ("image size, height x width", lambda one: _most(one.image_sizes)),
+        ("mask size, height x width", lambda one: _most(one.mask_sizes)),
         ("image format", lambda one: _most(one.image_formats)),
         ("mask format", lambda one: _most(one.mask_formats)),
     ]

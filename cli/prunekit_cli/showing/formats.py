@@ -15,6 +15,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things: "1 epoch", "5 epochs"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def quantity(value: float) -> str:
     """Return a count with three digits and its SI letter: "1.23 M"."""
     for power, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

@@ -43,9 +43,10 @@ class TrainingProgress:
             self._show_labels(event.labels)
             self._labels_shown = True
         resumed = f", going on after epoch {event.first_epoch}" if event.first_epoch else ""
+        length = f"{formats.counted(event.epochs, 'epoch')} of {formats.counted(event.steps, 'step')}"
         self._progress.line(
             f"{self._what}: {formats.quantity(event.parameters)} parameters on {event.device} in {event.precision}, "
-            f"{event.epochs} epochs of {event.steps} steps, selection {event.strategy}{resumed}"
+            f"{length}, selection {event.strategy}{resumed}"
         )
 
     def _show_labels(self, labels: "LabelReport") -> None:

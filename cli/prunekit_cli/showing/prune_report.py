@@ -47,7 +47,7 @@ def _target(config: "PruneConfig") -> str:
 
 
 def _before(config: "PruneConfig") -> str:
-    epochs = "" if config.sparsity == "none" else f" for {config.sparsity_epochs} epochs"
+    epochs = "" if config.sparsity == "none" else f" for {formats.counted(config.sparsity_epochs, 'epoch')}"
     return f"sparsity {config.sparsity}{epochs}, compensation {config.compensate}"
 
 
@@ -59,7 +59,7 @@ def _after(config: "PruneConfig") -> str:
 def _tuning(config: "PruneConfig") -> str:
     between = "" if config.stage_count == 1 else f", {config.stage_epochs} after each earlier stage"
     loss = "" if config.loss is None else f", loss {config.loss}"
-    return f"{config.epochs} epochs{between}, at learning rate {config.lr:g}{loss}"
+    return f"{formats.counted(config.epochs, 'epoch')}{between}, at learning rate {config.lr:g}{loss}"
 
 
 def show_criteria(as_json: bool) -> None:
@@ -78,8 +78,16 @@ def show_criteria(as_json: bool) -> None:
     )
 
 
-def show(report: "PruneReport", path: Path, *, as_json: bool, verbose: bool) -> None:
-    """Show what was reached, and with `verbose` where every channel went; `path` is the run."""
+def show(report: "PruneReport", path: Path, *, as_json: bool, verbose: bool, trust: str = "") -> None:
+    """Show what was reached, and with `verbose` where every channel went.
+
+    Args:
+        report: of the pruning.
+        path: the run.
+        as_json: all of it for programs.
+        verbose: every group, layer, reason and stage too.
+        trust: what a command that loads the run needs besides its name.
+    """
     if as_json:
         output.show_json({"run": path, "report": report.to_json()})
         return
@@ -89,9 +97,9 @@ def show(report: "PruneReport", path: Path, *, as_json: bool, verbose: bool) -> 
     if verbose:
         show_details(report)
     else:
-        output.result(f"Every group, layer, reason and stage: prunekit prune --resume {path} --verbose")
+        output.result(f"Every group, layer, reason and stage: prunekit prune --resume {path} --verbose{trust}")
     output.result(f"The same as numbers: {path / 'prune.json'}; drawn: {path / 'prune.svg'}")
-    output.say(f"Next: prunekit export {path}")
+    output.say(f"Next: prunekit export {path}{trust}")
 
 
 def _show_reached(report: "PruneReport", path: Path) -> None:

@@ -59,7 +59,7 @@ def _check_size(content: bytes) -> None:
         if marker in _START_OF_FRAME:
             height, width = (int.from_bytes(content[place + at : place + at + 2], "big") for at in (5, 7))
             if height * width > MAX_PIXELS:
-                raise ValueError(f"has {width}x{height} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+                raise ValueError(f"has {height}x{width} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
             return
         if marker == 0xFF:  # a filler
             place += 1

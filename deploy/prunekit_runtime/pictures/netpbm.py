@@ -23,7 +23,7 @@ def read_netpbm(content: bytes) -> ByteArray:
         raise ValueError("is damaged or cut off: its header is none of a PPM. Replace the file.")
     kind, width, height, most = map(int, match.groups())
     if width * height > MAX_PIXELS:
-        raise ValueError(f"has {width}x{height} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+        raise ValueError(f"has {height}x{width} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     if most > 255:
         raise ValueError("has 16 bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
     channels = 3 if kind == 6 else 1

@@ -101,7 +101,7 @@ def _header(data: bytes, *, deep: bool = False) -> _Header:
     if bits == 16 and not deep:
         raise ValueError("has 16 bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
     if width * height > MAX_PIXELS:
-        raise ValueError(f"has {width}x{height} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+        raise ValueError(f"has {height}x{width} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
     if interlaced:
         raise ValueError("is interlaced, which is not read here. Save it without.")
     return _Header(width, height, bits, colour_type, interlaced)

@@ -118,7 +118,7 @@ def size_findings(report: SplitReport, seen: Sequence[Seen], size_HW: tuple[int,
     small = [one for one in seen if one.image_HW and (2 * one.image_HW[0] <= height or 2 * one.image_HW[1] <= width)]
     if small:
         text = (
-            f"{_count(len(small), 'image is', 'images are')} half as large as the network sees them ({width}x{height}) "
+            f"{_count(len(small), 'image is', 'images are')} half as large as the network sees them ({height}x{width}) "
             "or smaller. Choose a smaller --size, or larger images."
         )
         yield Finding(
@@ -137,7 +137,7 @@ def value_text(value: int | tuple[int, ...]) -> str:
 
 def _size(one: Seen) -> str:
     height, width = one.image_HW or (0, 0)
-    return f"{width}x{height}"
+    return f"{height}x{width}"
 
 
 def _listed(seen: Sequence[Seen], text: Callable[[Seen], str]) -> tuple[str, ...]:

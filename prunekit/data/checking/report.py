@@ -56,7 +56,7 @@ class SplitReport:
     unreadable: int
     """Pairs of which a file cannot be read."""
     image_sizes: Mapping[str, int]
-    """Images by size, width first, the most frequent first."""
+    """Images by size, height first as in --size, the most frequent first."""
     mask_sizes: Mapping[str, int]
     image_formats: Mapping[str, int]
     mask_formats: Mapping[str, int]

@@ -14,7 +14,7 @@ from prunekit.data.dataset import IGNORE_INDEX, MAX_CLASSES
 from prunekit.data.drafting.names import NameTable, find_names
 from prunekit.data.drafting.text import Choices, Entry, toml_text
 from prunekit.data.drafting.values import MaskValues, scan
-from prunekit.data.folder import CLASS_LISTS
+from prunekit.data.labels.class_list import CLASS_LISTS
 from prunekit.data.labels.colours import Colour
 from prunekit.data.labels.masks import Value
 from prunekit.data.pairs import check_root
@@ -57,13 +57,13 @@ class Draft:
         return {"format": 1, "written": str(self.path), "masks": self.masks, "found": found, "notes": list(self.notes)}
 
 
-def check_target(root: Path, *, force: bool) -> None:
+def check_target(root: Path, *, overwrite: bool) -> None:
     """Refuse a folder that is not there, or that has a class list.
 
     Raises:
         DataError: so it is.
     """
-    check_root(root, "folder")
+    check_root(root, "folder", remedy="Name the folder that holds the masks.")
     for name in CLASS_LISTS:
         there = root / name
         if there.exists() and name != FILE:
@@ -72,8 +72,8 @@ def check_target(root: Path, *, force: bool) -> None:
                 f"--root {shlex.quote(str(root))}\n"
                 "To begin a new one, rename it, for instance to class_names.txt: its names are used where they fit."
             )
-        if there.exists() and not force:
-            raise DataUsageError(f"{there} is there already. Replace it: --force")
+        if there.exists() and not overwrite:
+            raise DataUsageError(f"{there} is there already. Replace it: --overwrite")
 
 
 def draft(

@@ -64,7 +64,7 @@ def _reading(held: MaskValues) -> str:
 
 
 def _ignoring(choices: Choices, held: MaskValues) -> list[str]:
-    ignored, repeat = choices.ignored, f"prunekit data init {shlex.quote(str(choices.root))} --force --ignore"
+    ignored, repeat = choices.ignored, f"prunekit data init {shlex.quote(str(choices.root))} --overwrite --ignore"
     if ignored is None:
         example = "R,G,B" if any(isinstance(entry.value, tuple) for entry in choices.entries) else "NUMBER"
         return ["# Every pixel counts. If one of these is no class but void:", f"# {repeat} {example}"]

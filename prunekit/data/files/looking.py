@@ -87,7 +87,8 @@ def _folder(root: Path, place: Place) -> Path:
 def _missing(folder: Path, part: str, names: list[str]) -> str:
     meant = near(part, names)
     hint = f" Is it {shown(meant)}?" if meant else f" There are {listed(names)}." if names else ""
-    return f"Folder {folder.absolute()} does not exist.{hint} Create it, or correct data.root (--root)."
+    remedy = "Create it, or correct the folder (--root) or the pattern (--images, --masks)."
+    return f"Folder {folder.absolute()} does not exist.{hint} {remedy}"
 
 
 def _walk(folder: Path, below: str) -> Iterator[tuple[Path, str]]:

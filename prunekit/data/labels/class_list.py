@@ -39,6 +39,7 @@ from prunekit.tomltext import parse_toml
 from prunekit.validation import sentences
 from prunekit_runtime.near import near_path
 
+CLASS_LISTS: Final = ("classes.toml", "classes.txt", "classes.csv")
 MAX_LIST_BYTES: Final = 1 << 20
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}", re.ASCII)
@@ -145,9 +146,16 @@ def _read(path: Path, values: tuple[int, ...], ignore_index: tuple[int, ...]) ->
     return found
 
 
+def _inside(folder: Path) -> str:
+    found = next((name for name in CLASS_LISTS if (folder / name).is_file()), None)
+    return "" if found is None else f". Did you mean {folder / found}?"
+
+
 def _read_text(path: Path) -> str:
+    if path.is_dir():
+        raise DataUsageError(f"{path} is a folder, and a class list is a file. Name one: --classes FILE{_inside(path)}")
     if not path.is_file():
-        raise DataError(
+        raise DataUsageError(
             f"Class list {path.absolute()} does not exist.{near_path(path)} Name one: --classes FILE, or data.classes "
             "in the recipe; or put classes.toml into the data set's folder."
         )

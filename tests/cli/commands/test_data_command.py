@@ -447,9 +447,9 @@ def test_init_never_writes_over_a_class_list(invoke, tmp_path):
     (tmp_path / "set/classes.toml").write_text(mine)
     result = invoke("data", "init", "set")
     assert result.exit_code == 2
-    assert "--force" in result.stderr
+    assert "--overwrite" in result.stderr
     assert (tmp_path / "set/classes.toml").read_text() == mine
-    assert invoke("data", "init", "set", "--force").exit_code == 0
+    assert invoke("data", "init", "set", "--overwrite").exit_code == 0
     (tmp_path / "set/classes.txt").write_text("mine\n")
     assert "is a class list already" in invoke("data", "init", "set", "--force").stderr
 

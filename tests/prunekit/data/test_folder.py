@@ -134,7 +134,7 @@ def missing_image(root):
 
 def other_size(root):
     Image.new("RGB", (9, 9)).save(root / "train/images/train_1.jpg")
-    return "train_1.*9x9.*32x24"
+    return "train_1.*9x9.*24x32"
 
 
 def twins(root):

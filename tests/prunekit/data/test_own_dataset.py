@@ -113,7 +113,7 @@ def raising():
         ([(IMAGE.transpose(2, 0, 1), LABELS)], {}, r"\[3, 4, 5\] of uint8\. Channels come last"),
         ([(IMAGE / 255, LABELS)], {}, "float64"),
         ([(IMAGE[..., 0], LABELS)], {}, r"Return uint8 \[height, width, 3\]"),
-        ([(IMAGE, LABELS[:2])], {}, "5x4 pixels and labels of 5x2"),
+        ([(IMAGE, LABELS[:2])], {}, "4x5 pixels and labels of 2x5"),
         ([(IMAGE, LABELS + 0.5)], {}, "whole numbers"),
         ([(IMAGE, LABELS[..., None])], {}, "whole numbers"),
         ([(IMAGE, LABELS - 3)], {}, "--ignore-index"),

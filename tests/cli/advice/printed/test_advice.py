@@ -43,7 +43,7 @@ FOUND_WRONG = {("a mask that cannot be read", 1)}
 
 NOT_PROVOKED = {
     "begun by `prunekit data init`": "a remark in a class list, about its origin",
-    "--force --ignore": "a remark in a class list, with a place for a number",
+    "--overwrite --ignore": "a remark in a class list, with a place for a number",
     "but float32 is needed": "an engine that was built for other types, which takes a GPU",
     "Put all into one": "an ONNX file of over 2 GiB on its way into TensorRT",
 }

@@ -64,7 +64,7 @@ def test_each_image_has_its_own_mask(write_public, name):
 def test_a_missing_set_gets_the_address_and_the_tree(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    wrong = {"": "needs its folder", "nowhere": "does not exist", "file": "no folder", "empty": "holds no "}
+    wrong = {"": "needs its folder", "nowhere": "does not exist", "file": "is a file", "empty": "holds no "}
     for root, said in wrong.items():
         message = refused(name, tmp_path / root if root else "")
         assert said in message
