@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from prunekit.overview.reading import Overview
 
 EXAMPLES = ("prunekit runs", "prunekit runs experiments --json")
-WIDE = 115  # columns of a terminal that shows the whole table without breaking words
 COLUMNS = ("run", "from", "state", "mIoU", "cost", "age")
 MORE = ("kind", "model", "data", "size")
 
@@ -32,8 +31,9 @@ def command(folder: Folder = None, as_json: options.JsonOption = False) -> None:
     if not found:
         output.result(f"There are no runs in {folder or 'runs/'}. Make one: prunekit train")
         return
-    shown = COLUMNS + (MORE if output.columns() >= WIDE else ())
-    rows = [[_cells(run)[column] for column in shown] for run in found]
+    cells = [_cells(run) for run in found]
+    shown = _fitting(cells)
+    rows = [[row[column] for column in shown] for row in cells]
     output.show(Table(f"Runs in {folder or 'runs/'}", shown, rows, texts=True))
     begun = [run for run in found if run.go_on is not None]
     if begun:
@@ -41,6 +41,17 @@ def command(folder: Folder = None, as_json: options.JsonOption = False) -> None:
     for run in found:
         if run.state == "damaged":
             output.say(f"{run.path.name}: {run.why}")
+
+
+def _fitting(cells: list[dict[str, str]]) -> tuple[str, ...]:
+    """Return the columns that the terminal shows without breaking words, the further ones last."""
+    shown = COLUMNS
+    for column in MORE:
+        widths = [max(len(name), *(len(row[name]) for row in cells)) for name in (*shown, column)]
+        if sum(widths) + 3 * len(widths) > output.columns():  # three blanks between columns
+            break
+        shown = (*shown, column)
+    return shown
 
 
 def described(run: "Overview") -> dict[str, object]:
