@@ -50,6 +50,7 @@ def export_run(
     calibration: Sequence[torch.Tensor] = (),
     pictures: Sequence[ByteArray] = (),
     targets: Sequence[str] = DEFAULT_TARGETS,
+    tf32: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> ExportSummary:
     """Write model.onnx, preprocessing.json, classes.json and parity.json; model.fp16.onnx and engines where asked.
@@ -72,6 +73,7 @@ def export_run(
         calibration: prepared images, float32 (N, 3, h, w) each; fp16 needs some.
         pictures: RGB, uint8 (H, W, 3) each, on which the files are compared with the network besides drawn images.
         targets: what TensorRT-RTX compiles for.
+        tf32: let float32 layers of the engine compute in TF32.
         on_stage: told what is being done.
 
     Raises:
@@ -93,6 +95,7 @@ def export_run(
         calibration=calibration,
         pictures=pictures,
         targets=targets,
+        tf32=tf32,
     )
     with staged(out_dir) as stage:
         return export_into(stage, request, on_stage)
@@ -244,6 +247,7 @@ def _write_engine(job: _Job, source: _Written) -> EngineReport:
             plan,
             profile=engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic),
             targets=request.targets,
+            tf32=request.tf32,
             on_progress=lambda phase: job.tell(f"building an engine: {phase}"),
         )
     except EngineError as error:

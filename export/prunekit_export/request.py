@@ -39,6 +39,7 @@ class ExportRequest:
     calibration: Sequence[torch.Tensor] = ()
     pictures: Sequence[ByteArray] = ()
     targets: Sequence[str] = DEFAULT_TARGETS
+    tf32: bool = False
 
 
 @dataclass(frozen=True)

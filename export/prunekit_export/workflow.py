@@ -45,6 +45,8 @@ class ExportConfig:
     """What becomes of batch norms and the CCS head: the same numbers, mean-scene centres, or left as trained."""
     trt: bool = False
     """Build an engine."""
+    tf32: bool = False
+    """Let float32 layers of the engine compute in TF32."""
     height: int = 0
     """Height of the input [px]; 0 takes the size the run was trained at."""
     width: int = 0
@@ -67,6 +69,11 @@ class ExportConfig:
             raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
         if self.batch < 1 or self.images < 1:
             raise ExportUsageError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
+        if self.tf32 and not self.trt:
+            raise ExportUsageError(
+                f"{spelled('--tf32', 'tf32')} is about an engine, and none is asked for. "
+                f"Add {spelled('--trt', 'trt=True')}, or leave it out."
+            )
         if self.dynamic and self.batch != 1:
             raise ExportUsageError(
                 f"{spelled('--dynamic', 'dynamic')} leaves the batch open, got also {option('batch', self.batch)}. "
@@ -150,6 +157,7 @@ def _export(
         dynamic=config.dynamic,
         precision=config.precision,
         trt=config.trt,
+        tf32=config.tf32,
         contract=loaded.contract,
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,

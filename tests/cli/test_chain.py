@@ -147,6 +147,7 @@ def test_json_is_the_only_thing_on_stdout(here):
         (["export", "runs/0001-train", "--precision", "int9"], "fp32, fp16"),
         (["export", "runs/0001-train", "--fold", "flat"], "exact, static, none"),
         (["export", "runs/0001-train", "--dynamic", "--batch", "2"], "Leave one of them out"),
+        (["export", "runs/0001-train", "--tf32"], "Add --trt"),
         (["export", "runs/0001-train", "--out", "runs"], "not empty"),
         (["export", "runs/9999-train"], "does not exist"),
         (["prune", "runs/0001-train", "--ratio", "1.5"], "--ratio"),

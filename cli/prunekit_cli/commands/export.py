@@ -25,7 +25,7 @@ EXAMPLES = (
 )
 
 PANELS = {
-    "What to write": ("precision", "fold", "trt"),
+    "What to write": ("precision", "fold", "trt", "tf32"),
     "Input": ("height", "width", "batch", "dynamic"),
     "Run": ("out", "as_json", "help"),
 }
@@ -44,6 +44,13 @@ Trt = Annotated[
     bool,
     typer.Option(
         "--trt", help="Also build a TensorRT engine; on a machine without a GPU, ahead of time with TensorRT-RTX."
+    ),
+]
+Tf32 = Annotated[
+    bool,
+    typer.Option(
+        "--tf32",
+        help="Let float32 layers of the engine compute in TF32, with 10 bits of mantissa for 23; faster from Ampere on.",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", help="Batch size of the file.")]
@@ -67,6 +74,7 @@ def command(
     precision: Precision = "fp32",
     fold: Fold = "exact",
     trt: Trt = False,
+    tf32: Tf32 = False,
     height: options.HeightOption = 0,
     width: options.WidthOption = 0,
     batch: Batch = 1,
@@ -89,6 +97,7 @@ def command(
         precision=precision,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         fold=fold,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         trt=trt,
+        tf32=tf32,
         height=height,
         width=width,
         batch=batch,
@@ -130,10 +139,16 @@ def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path, prog
         Setting("precision", config.precision, "--precision"),
         Setting("folding", config.fold, "--fold"),
         Setting("input", f"{size}, {shape}", "--height --width --batch --dynamic"),
-        Setting("engine", "yes" if config.trt else "no", "--trt"),
+        Setting("engine", _engine(config), "--trt --tf32"),
         Setting("folder", str(folder), "--out"),
     ]
     progress.settings("Exporting", rows)
+
+
+def _engine(config: "ExportConfig") -> str:
+    if not config.trt:
+        return "no"
+    return "yes, TF32 allowed" if config.tf32 else "yes"
 
 
 def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
@@ -147,7 +162,8 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     if outcome.folded is not None:
         output.result(_folding(outcome.folded))
     if summary.engine is not None:
-        output.result(f"Engine: {summary.engine.statement}")
+        tf32 = "on" if summary.engine.tf32 else "off"
+        output.result(f"Engine: {summary.engine.statement}; TF32 is {tf32}")
     # The run is read again for its data, which may be somebody's code.
     evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
     output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prunekit.run import write_atomically
 from prunekit_export.engine.report import EngineReport, Package, Profile
 from prunekit_export.errors import EngineError, EngineUsageError
-from prunekit_export.graph import INPUT, value_dims
+from prunekit_export.graph import value_dims
 from prunekit_export.precision import macs_by_type, precision_name, shares
 from prunekit_export.require import require
 
@@ -43,6 +43,7 @@ def build_engine(
     profile: Profile,
     package: Package | Literal["auto"] = "auto",
     targets: Sequence[str] = DEFAULT_TARGETS,
+    tf32: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> EngineReport:
     """Build the engine and write it with a sidecar, `plan_path` + ".json".
@@ -53,6 +54,7 @@ def build_engine(
         profile: sizes it takes; for an input of fixed size all three are that size.
         package: "auto" takes TensorRT where it and a GPU are, else TensorRT-RTX, and says which in the report.
         targets: compute capabilities that TensorRT-RTX compiles for ahead of time, SM75 to SM121.
+        tf32: let float32 layers round what they multiply to 10 bits, as TensorRT does unless it is told not to.
         on_progress: told the phases of the build.
 
     Raises:
@@ -67,7 +69,7 @@ def build_engine(
     model = onnx.load_model_from_string(content)
     _refuse_external(model, onnx_path)
     _check_profile(model, profile)
-    builder = _Builder(trt, on_progress or (lambda _: None))
+    builder = _Builder(trt, on_progress or (lambda _: None), tf32=tf32)
     network = builder.parse(content)
     layers, macs = _layers(network), shares(macs_by_type(model, profile.optimum))
     _check_types(layers, macs)
@@ -83,6 +85,7 @@ def build_engine(
         precision=precision_name(model, macs),
         macs=macs,
         strongly_typed=True,
+        tf32=builder.tf32,
         profile=profile,
         targets=tuple(targets) if chosen == "tensorrt_rtx" else ("this machine's GPU",),
         layers=layers,
@@ -161,8 +164,9 @@ def _check_profile(model: onnx.ModelProto, profile: Profile) -> None:
 class _Builder:
     """The builder objects, which must outlive one another, and what they said."""
 
-    def __init__(self, trt: Any, on_progress: Callable[[str], None]) -> None:
+    def __init__(self, trt: Any, on_progress: Callable[[str], None], *, tf32: bool = False) -> None:
         self.trt = trt
+        self.tf32 = tf32
         self.messages: list[str] = []
         self.logger = _logger(trt, self.messages)
         self.progress = _progress(trt, on_progress)
@@ -186,16 +190,23 @@ class _Builder:
         """Return the plan."""
         config = self.builder.create_builder_config()
         config.progress_monitor = self.progress
-        self._add_profile_(config, profile)
+        self._set_tf32_(config)
+        self._add_profile_(config, network.get_input(0).name, profile)
         self._add_targets_(config, targets)
         plan = self.builder.build_serialized_network(network, config)
         if plan is None:
             raise EngineError(f"{self.trt.__name__} {self.trt.__version__} could not build the engine{self._said()}.")
         return bytes(plan)
 
-    def _add_profile_(self, config: Any, profile: Profile) -> None:
+    def _set_tf32_(self, config: Any) -> None:
+        flag = self.trt.BuilderFlag.TF32  # on in a fresh configuration
+        if not self.tf32:
+            config.clear_flag(flag)
+        self.tf32 = bool(config.get_flag(flag))  # as it was taken, which is what the report says
+
+    def _add_profile_(self, config: Any, name: str, profile: Profile) -> None:
         shapes = self.builder.create_optimization_profile()
-        shapes.set_shape(INPUT, profile.minimum, profile.optimum, profile.maximum)
+        shapes.set_shape(name, profile.minimum, profile.optimum, profile.maximum)
         # An impossible profile gives -1, and the build would go on without it.
         if config.add_optimization_profile(shapes) < 0:
             raise EngineError(f"{self.trt.__name__} refuses the profile {profile}{self._said()}.")

@@ -34,6 +34,8 @@ class EngineReport:
     macs: dict[str, float]
     """Share of the multiply-accumulates by type, in the file and so in the engine."""
     strongly_typed: bool
+    tf32: bool
+    """Whether float32 layers may compute in TF32: 10 bits of mantissa, not 23, on Ampere and later."""
     profile: Profile
     targets: tuple[str, ...]
     layers: dict[str, int]

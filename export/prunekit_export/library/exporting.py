@@ -31,6 +31,7 @@ def export(
     precision: Precision = "fp32",
     fold: Fold = "exact",
     trt: bool = False,
+    tf32: bool = False,
     batch: int = 1,
     dynamic: bool = False,
     preprocessing: Preprocessing | None = None,
@@ -50,6 +51,7 @@ def export(
         precision: "fp16" adds model.fp16.onnx, and the engine is built from that.
         fold: what becomes of batch norms and the CCS head: "exact", "static" (centres of the mean scene) or "none".
         trt: build a TensorRT engine.
+        tf32: let float32 layers of the engine round to 10 bits of mantissa; on Ampere and later that is faster.
         batch: images at once, when not `dynamic`.
         dynamic: leave batch, height and width open.
         preprocessing: how an image becomes the network's input, for a network that does not say.
@@ -72,7 +74,7 @@ def export(
 
     height, width = size or (0, 0)
     config = ExportConfig(
-        precision=precision, fold=fold, trt=trt, height=height, width=width, batch=batch, dynamic=dynamic
+        precision=precision, fold=fold, trt=trt, tf32=tf32, height=height, width=width, batch=batch, dynamic=dynamic
     )
     tell = stages_of(progress)
     if not isinstance(source, nn.Module):
@@ -154,6 +156,7 @@ def _request(
         dynamic=config.dynamic,
         precision=config.precision,
         trt=config.trt,
+        tf32=config.tf32,
         calibration=images,
     )
 

@@ -56,6 +56,28 @@ def test_fp32_engine_is_fp32_throughout(static_file: ExportReport, tmp_path: Pat
     assert not [kind for kind in report.layers if kind.endswith(":HALF")]
     assert report.precision == "fp32"
     assert report.targets == engine.DEFAULT_TARGETS
+    assert not report.tf32
+
+
+@needs_rtx
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_off_unless_asked_for_and_the_sidecar_says_so(
+    static_file: ExportReport, tmp_path: Path, tf32: bool
+) -> None:
+    plan = tmp_path / "x.plan"
+    report = build_engine(static_file.path, plan, profile=STATIC, package="tensorrt_rtx", tf32=tf32)
+    assert (report.tf32, json.loads(sidecar_path(plan).read_text())["tf32"]) == (tf32, tf32)
+
+
+@needs_rtx
+def test_the_input_may_have_any_name(static_file: ExportReport, tmp_path: Path) -> None:
+    model = onnx.load_model(static_file.path)
+    old = model.graph.input[0].name
+    for node in model.graph.node:
+        node.input[:] = ["picture" if name == old else name for name in node.input]
+    model.graph.input[0].name = "picture"
+    onnx.save_model(model, tmp_path / "x.onnx")
+    assert build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx").plan_bytes
 
 
 @needs_rtx

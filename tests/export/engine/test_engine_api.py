@@ -19,6 +19,7 @@ CLASS_OF = {
     "layer": "ILayer",
     "layer.get_output(0)": "ITensor",
     "shapes": "IOptimizationProfile",
+    "network.get_input(0)": "ITensor",
 }
 # TensorRT-RTX alone builds ahead of time for named targets.
 RTX_ONLY = {"IBuilderConfig.num_compute_capabilities", "IBuilderConfig.set_compute_capability", "ComputeCapability"}
