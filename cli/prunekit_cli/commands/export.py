@@ -50,7 +50,7 @@ Tf32 = Annotated[
     bool,
     typer.Option(
         "--tf32",
-        help="Let float32 layers of the engine compute in TF32, with 10 bits of mantissa for 23; faster from Ampere on.",
+        help="Let float32 layers of an engine compute in TF32: 10 bits of mantissa, not 23; faster from Ampere on.",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", help="Batch size of the file.")]
