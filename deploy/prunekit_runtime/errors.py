@@ -60,3 +60,11 @@ class GoldenError(PrunekitError):
 
 class GoldenUsageError(GoldenError, UsageError):
     """A golden file is not where it was said to be."""
+
+
+class BuildError(PrunekitError):
+    """An engine cannot be built here, or what was built does not compute as asked."""
+
+
+class BuildUsageError(BuildError, UsageError):
+    """An engine cannot be built with these options, or has to be built first."""
