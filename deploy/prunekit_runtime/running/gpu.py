@@ -37,7 +37,7 @@ class Gpu:
     missing: str | None = None
     """Why there is no GPU to be named."""
 
-    def to_json(self) -> "dict[str, Any]":
+    def to_json(self) -> dict[str, Any]:
         """Return the facts as a JSON object."""
         return asdict(self)
 
@@ -60,7 +60,7 @@ def describe_gpu(root: Path = Path("/"), library: Any = None) -> Gpu:
         return Gpu(driver=release, missing=str(error))
 
 
-def _first_gpu(driver: Any, release: "str | None") -> Gpu:
+def _first_gpu(driver: Any, release: str | None) -> Gpu:
     version, count = _integer(driver, "cuDriverGetVersion"), _integer(driver, "cuDeviceGetCount")
     known = f"{version // 1000}.{version % 1000 // 10}"  # 1000 major + 10 minor
     if count < 1:
@@ -105,7 +105,7 @@ def _call(driver: Any, name: str, *arguments: Any) -> None:
     raise _DriverError(f"the CUDA driver refuses {name} with {status}: {said}")
 
 
-def _driver_release(root: Path) -> "str | None":
+def _driver_release(root: Path) -> str | None:
     # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  560.35.03  ..."; a Jetson's line has the same form.
     for name in ("sys/module/nvidia/version", "proc/driver/nvidia/version"):
         try:
