@@ -4,7 +4,10 @@ from pathlib import Path
 
 from prunekit_runtime.building.engine import Built as Built
 from prunekit_runtime.building.engine import Bundle, Entry, build_plan, find_plan
+from prunekit_runtime.building.machine import free_memory_bytes as free_memory_bytes
+from prunekit_runtime.building.machine import jetson_linux as jetson_linux
 from prunekit_runtime.building.onnx_file import open_onnx
+from prunekit_runtime.building.package import load_tensorrt as load_tensorrt
 from prunekit_runtime.building.settings import BACKENDS as BACKENDS
 from prunekit_runtime.building.settings import Backend
 from prunekit_runtime.building.settings import BuildOptions as BuildOptions
