@@ -34,6 +34,19 @@ class LatencyReport:
         """Return the report as a JSON object."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, values: Any) -> "LatencyReport":
+        """Read what `to_json` gives.
+
+        Raises:
+            MeasureError: a field is missing, unknown or no finite number from 0 up.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        numbers: dict[str, Any] = values if isinstance(values, dict) else {}
+        if sorted(numbers) != sorted(names) or not all(map(_is_measured, numbers.values())):
+            raise MeasureError(f"A latency report must hold the numbers {', '.join(names)}. Measure again.")
+        return cls(**numbers)
+
 
 def summarise(samples_ms: Sequence[float], *, batch: int, warmup_runs: int) -> LatencyReport:
     """Make a report from the duration of each call [ms].
@@ -90,6 +103,10 @@ def compare(
             if number >= warmup_runs:
                 samples_ms[name].append(duration_ms)
     return {name: summarise(values, batch=batch, warmup_runs=warmup_runs) for name, values in samples_ms.items()}
+
+
+def _is_measured(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def peak_memory_bytes() -> int:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunekit.pruning.latency import LatencyTable, LayerTimes
-from prunekit_export.latency.layer_timing import CONVOLUTION_OPS
+from prunekit_export.latency.layer_timing import CONVOLUTION_OPS, is_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from prunekit_export.latency.layer_onnx import LayerShape
-    from prunekit_export.latency.layer_timing import LayerTimer, NetworkTime, Node, Shape
+    from prunekit_export.latency.layer_timing import LayerTimer, NetworkTime, Shape
+    from prunekit_runtime.timing.kernels import Kernel
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _fitted(times: LayerTimes, factor: float, carried_ms: float) -> LayerTimes:
 
 
 def _inside(
-    grids: Mapping[str, LayerTimes], layers: Mapping[str, LayerCalls], nodes: Sequence[Node], block: int
+    grids: Mapping[str, LayerTimes], layers: Mapping[str, LayerCalls], nodes: Sequence[Kernel], block: int
 ) -> dict[str, float]:
     """Return for each layer the time of kernels of its shape inside the network, over that of the same layers alone.
 
@@ -77,7 +78,7 @@ def _inside(
     """
     kernel_ms: dict[object, float] = {}
     for node in nodes:
-        if node.is_layer:
+        if is_layer(node):
             key = _node_key(node, block)
             kernel_ms[key] = kernel_ms.get(key, 0.0) + node.ms
     alone_ms: dict[object, float] = {}
@@ -94,7 +95,7 @@ def _inside(
     }
 
 
-def _carried(layers: Mapping[str, LayerCalls], nodes: Sequence[Node], block: int) -> dict[str, float]:
+def _carried(layers: Mapping[str, LayerCalls], nodes: Sequence[Kernel], block: int) -> dict[str, float]:
     """Share the time of kernels that are no layers out over the layers whose outputs they work on.
 
     Resizing, concatenation, pooling and conversions of layout go channel by channel, so they shrink with the layer that
@@ -108,7 +109,7 @@ def _carried(layers: Mapping[str, LayerCalls], nodes: Sequence[Node], block: int
     carriers: list[dict[str, float]] = []
     carried_ms = dict.fromkeys(layers, 0.0)
     for index, node in enumerate(nodes):
-        if node.is_layer:
+        if is_layer(node):
             found = names.get(_node_key(node, block), [])
             carriers.append({name: 1 / len(found) for name in found})
             continue
@@ -118,7 +119,7 @@ def _carried(layers: Mapping[str, LayerCalls], nodes: Sequence[Node], block: int
     return carried_ms
 
 
-def _mixed(node: Node, earlier: Sequence[Node], carriers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _mixed(node: Kernel, earlier: Sequence[Kernel], carriers: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the layers that made a kernel's operands, weighted by the operands' sizes; each output counts once."""
     sizes = [math.prod(shape) for shape in node.inputs]
     mixture: dict[str, float] = {}
@@ -133,7 +134,7 @@ def _mixed(node: Node, earlier: Sequence[Node], carriers: Sequence[Mapping[str, 
     return mixture
 
 
-def _node_key(node: Node, block: int) -> object:
+def _node_key(node: Kernel, block: int) -> object:
     """Return what a kernel and a call have in common: sizes, widths filled up to blocks, a convolution's weight.
 
     Runtimes do not list weights that they have repacked, as ONNX Runtime does for products and transposed convolutions.

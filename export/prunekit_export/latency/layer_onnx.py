@@ -9,6 +9,7 @@ import numpy as np
 
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import INPUT, OPSET, OUTPUT
+from prunekit_runtime.timing.kernels import noise
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -125,12 +126,6 @@ def layer_model(layer: LayerShape, channels_in: int, channels_out: int) -> onnx.
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
-
-
-def noise(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Return float32 noise of any shape: 4,096 drawn values over and over, since drawing takes longer than running."""
-    drawn = np.random.default_rng(0).standard_normal(4096, dtype=np.float32)
-    return np.resize(drawn, shape)
 
 
 def _convolution(layer: LayerShape, groups: int) -> onnx.NodeProto:

@@ -204,13 +204,17 @@ def _measure(
     known = [point for point in points if cache.passes(*_key(point)) >= passes]
     stale = _stale(known, timer, cache)
     new = [point for point in points if stale or cache.passes(*_key(point)) < passes]
-    for number in range(passes):
-        for index, point in enumerate(new, start=1):
-            if stale or cache.passes(*_key(point)) <= number:  # else an interrupted measuring came this far
-                cache.add(*_key(point), timer.layer(point.layer, point.channels_in, point.channels_out))
-            if index % _SAVED_EVERY == 0 or index == len(new):
-                cache.save()
-            tell(number * len(new) + index, passes * len(new))
+    try:
+        for number in range(passes):
+            for index, point in enumerate(new, start=1):
+                if stale or cache.passes(*_key(point)) <= number:  # else an interrupted measuring came this far
+                    cache.add(*_key(point), timer.layer(point.layer, point.channels_in, point.channels_out))
+                if index % _SAVED_EVERY == 0 or index == len(new):
+                    cache.save()
+                tell(number * len(new) + index, passes * len(new))
+    except Exception:
+        cache.save()  # a device that is gone, say: the next attempt goes on from here
+        raise
 
 
 def _stale(known: Sequence[_Point], timer: LayerTimer, cache: LatencyCache) -> bool:

@@ -19,10 +19,11 @@ from prunekit_export.latency import LatencyMeter, open_meter
 from prunekit_export.latency.cache import LatencyCache
 from prunekit_export.latency.fit import _call_key, _node_key
 from prunekit_export.latency.layer_onnx import LayerShape
-from prunekit_export.latency.layer_timing import LayerTime, NetworkTime, Node, OrtTimer
+from prunekit_export.latency.layer_timing import LayerTime, NetworkTime, OrtTimer, is_layer
 from prunekit_export.latency.meter import compare_latencies
 from prunekit_export.latency.table import layer_calls, measure_latency_table
 from prunekit_runtime.measuring.latency import LatencyReport, summarise
+from prunekit_runtime.timing.kernels import Kernel
 
 Shape = tuple[int, int, int, int]
 SHAPE = (1, 3, 32, 48)
@@ -80,7 +81,7 @@ class KnownTimer:
         return LayerTime(truth_ms(layer, channels_in, channels_out), 0.1)
 
     def network(self, segmenter: nn.Module, input_shape: Shape) -> NetworkTime:
-        nodes = [Node("Shape", ((7,),), (7,), REST_MS)]
+        nodes = [Kernel("Shape", ((7,),), (7,), REST_MS)]
         for layer in layer_calls(segmenter, input_shape).values():
             nodes += [node_of(call, layer.channels_in, layer.channels_out) for call in layer.calls]
         return NetworkTime(self.network_ms(segmenter, input_shape), tuple(nodes) if self.tells_nodes else ())
@@ -93,18 +94,18 @@ class KnownTimer:
         return summarise([WALL * (REST_MS + kernels_ms)], batch=1, warmup_runs=0)
 
 
-def node_of(call: LayerShape, channels_in: int, channels_out: int) -> Node:
+def node_of(call: LayerShape, channels_in: int, channels_out: int) -> Kernel:
     """The kernel of a call as a runtime tells it: widths of plain convolutions filled up to blocks."""
     time_ms = INSIDE * truth_ms(call, channels_in, channels_out)
     if call.kind == "linear":
-        return Node("Gemm", ((1, channels_in), (channels_out, channels_in)), (1, channels_out), time_ms)
+        return Kernel("Gemm", ((1, channels_in), (channels_out, channels_in)), (1, channels_out), time_ms)
     if call.kind == "transposed":
         weight = (channels_in, channels_out, *call.kernel)
     else:
         channels_in, channels_out = (-(-channels // BLOCK) * BLOCK for channels in (channels_in, channels_out))
         weight = (channels_out, 1 if call.grouped else channels_in, *call.kernel)
     inputs = ((1, channels_in, call.height, call.width), weight)
-    return Node(
+    return Kernel(
         "ConvTranspose" if call.kind == "transposed" else "Conv", inputs, (1, channels_out, *call.output_size), time_ms
     )
 
@@ -234,15 +235,15 @@ def test_narrow_inputs_may_be_slower_than_a_block(net: Net, tmp_path: Path) -> N
 class Resizing(KnownTimer):
     """A machine that spends its time on what is no layer."""
 
-    other: tuple[Node, ...] = ()
+    other: tuple[Kernel, ...] = ()
 
     def network(self, segmenter: nn.Module, input_shape: Shape) -> NetworkTime:
         nodes = (*super().network(segmenter, input_shape).nodes, *self.other)
         return NetworkTime(summarise([sum(node.ms for node in nodes)], batch=1, warmup_runs=0), nodes)
 
 
-def resizing(*maps: tuple[int, ...], to: tuple[int, ...] = ()) -> Node:
-    return Node("Resize", maps, to, 1000.0)
+def resizing(*maps: tuple[int, ...], to: tuple[int, ...] = ()) -> Kernel:
+    return Kernel("Resize", maps, to, 1000.0)
 
 
 UP, HEAD = (1, 10, 32, 48), (1, 4, 32, 48)
@@ -263,7 +264,7 @@ UP, HEAD = (1, 10, 32, 48), (1, 4, 32, 48)
     ],
 )
 def test_other_operations_go_with_the_layers_whose_outputs_they_read(
-    net: Net, tmp_path: Path, others: list[Node], shares: dict[str, float]
+    net: Net, tmp_path: Path, others: list[Kernel], shares: dict[str, float]
 ) -> None:
     timer, plain = Resizing(), Resizing()
     timer.other = tuple(others)
@@ -433,7 +434,7 @@ def test_onnx_runtime_gives_a_time_for_every_layer(net: Net, measured: LatencyTa
 
 def test_the_kernels_of_all_layers_are_found_inside_the_network(net: Net) -> None:
     timer = OrtTimer(1)
-    kernels = [_node_key(node, timer.block) for node in timer.network(net, SHAPE).nodes if node.is_layer]
+    kernels = [_node_key(node, timer.block) for node in timer.network(net, SHAPE).nodes if is_layer(node)]
     calls = [_call_key(layer, call, timer.block) for layer in layer_calls(net, SHAPE).values() for call in layer.calls]
     assert sorted(map(str, kernels)) == sorted(map(str, calls))
 

@@ -16,8 +16,9 @@ from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.latency import engine_timing
 from prunekit_export.latency.cache import LatencyCache, cache_folder
 from prunekit_export.latency.engine_timing import EngineTimer
-from prunekit_export.latency.layer_onnx import LayerShape, layer_model, noise, shape_of_call
-from prunekit_export.latency.layer_timing import LayerTime, OrtTimer
+from prunekit_export.latency.layer_onnx import LayerShape, layer_model, shape_of_call
+from prunekit_export.latency.layer_timing import LayerTime, OrtTimer, is_layer
+from prunekit_runtime.timing.kernels import noise
 
 MACHINE = Machine("a processor", "a runtime 1.2", 1, "fp32")
 
@@ -113,7 +114,7 @@ def test_the_block_is_what_onnx_runtime_fills_up_to(timer: OrtTimer) -> None:
     assert timer.block in (1, 8, 16)
     assert timer.granule <= timer.block
     nodes = timer._profiled(conv(1, 8), 4 * timer.block, timer.block + 1)
-    layer = next(node for node in nodes if node.is_layer)
+    layer = next(node for node in nodes if is_layer(node))
     assert layer.output[1] == (2 * timer.block if timer.block > 1 else 2)
 
 

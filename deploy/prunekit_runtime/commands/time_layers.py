@@ -1,0 +1,31 @@
+"""`python3 -m prunekit_runtime time-layers`: time models that a host sends, for `prunekit prune --on`."""
+
+import argparse
+import os
+import sys
+
+from prunekit_runtime.commands.numbers import count
+from prunekit_runtime.errors import MeasureUsageError
+from prunekit_runtime.running.ort import MAX_THREADS
+from prunekit_runtime.timing.service import OrtStopwatch, Stopwatch, serve
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments and options to a parser."""
+    parser.set_defaults(command=command)
+    parser.add_argument(
+        "--backend", choices=("tensorrt", "ort"), default="tensorrt", help="what runs the models (tensorrt)"
+    )
+    parser.add_argument("--threads", type=count, default=1, help="CPU threads of ONNX Runtime; 0 is its own choice (1)")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Answer requests from standard input on standard output until the input ends."""
+    if options.threads > MAX_THREADS:
+        raise MeasureUsageError(f"--threads is at most {MAX_THREADS}, got {options.threads}.")
+    stopwatch: Stopwatch = OrtStopwatch(options.threads)
+    # Whatever a library prints must not fall between the answers: its standard output becomes the error output.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        serve(stopwatch, sys.stdin.buffer, answers)
+    return 0
