@@ -191,6 +191,7 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "no runs to list": in_an_empty_folder("runs"),
     "no run to tell of": in_an_empty_folder("status"),
     "a file for a run": of("prune", "model.onnx"),
+    "a data set for a run": of("prune", "street"),
     "status of a training": of("status", "runs/0001-train"),
     "status of a pruning": of("status", "runs/0002-prune"),
     "no finished run": no_finished_run,
