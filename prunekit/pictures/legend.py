@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from prunekit_runtime.predicting.classes import Classes, Colour
+    from prunekit_runtime.classes import Classes, Colour
 
 ROWS: Final = 20  # classes a column
 MAX_LETTERS: Final = 40  # of a name

@@ -26,8 +26,8 @@ from prunekit_export.running import evaluate_model
 from prunekit_export.running.runners import TorchRunner
 from prunekit_export.workflow import ExportConfig, export_model
 from prunekit_runtime.__main__ import main as runtime
+from prunekit_runtime.classes import Classes, numbered
 from prunekit_runtime.errors import PictureError, PrunekitError
-from prunekit_runtime.predicting.classes import Classes, numbered
 from prunekit_runtime.predicting.job import Tally
 from prunekit_runtime.predicting.stopwatch import Stopwatch
 from prunekit_runtime.preprocessing import Preprocessing

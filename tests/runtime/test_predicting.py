@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from prunekit_runtime.__main__ import main
+from prunekit_runtime.classes import classes_beside
 from prunekit_runtime.errors import ContractError, PictureError
 from prunekit_runtime.pictures.png_writer import encode_picture
 from prunekit_runtime.pictures.reading import SUFFIXES, read_picture
-from prunekit_runtime.predicting.classes import classes_beside
 from prunekit_runtime.predicting.drawing import Style, contours, overlay, side_by_side
 from prunekit_runtime.predicting.job import chosen_kinds
 from prunekit_runtime.predicting.naming import unique_stems

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from prunekit_runtime.building.compiling import Compiler, Resolved, network_layers
-from prunekit_runtime.building.folder import MAX_CACHE_BYTES, BuiltFolder, open_plain
+from prunekit_runtime.building.folder import MAX_CACHE_BYTES, BuiltFolder
 from prunekit_runtime.building.layers import (
     LayerReport,
     layer_report,
@@ -25,6 +25,7 @@ from prunekit_runtime.building.told import OnStep
 from prunekit_runtime.building.worker import in_thread
 from prunekit_runtime.errors import BuildError
 from prunekit_runtime.pictures.writing import write_whole
+from prunekit_runtime.plainfile import open_plain
 from prunekit_runtime.running.gpu import Gpu
 
 _MIB = 1 << 20

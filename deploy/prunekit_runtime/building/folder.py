@@ -1,23 +1,18 @@
 """`built/` of a bundle: one engine, key and layer report for each model, written whole, by one process at a time."""
 
 import contextlib
-import errno
 import fcntl
-import hashlib
 import os
 import re
-import stat
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from prunekit_runtime.errors import BuildError
 from prunekit_runtime.pictures.writing import TEMPORARY
 
 LOCK = ".lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_CHUNK = 1 << 20
 MAX_CACHE_BYTES = 1 << 28
 
 
@@ -69,30 +64,3 @@ class BuiltFolder:
         if not _NAME.fullmatch(entry):
             raise BuildError(f"The model's name {entry!r} is no name for a file. Write the bundle again.")
         return self.path / f"{entry}{suffix}"
-
-
-def sha256_of(path: Path) -> tuple[str, int]:
-    """Return the hash and the size of a file [bytes], not following a link.
-
-    Raises:
-        OSError: it cannot be read, or is a link.
-    """
-    digest, size = hashlib.sha256(), 0
-    with open_plain(path) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
-
-
-def open_plain(path: Path) -> BinaryIO:
-    """Open a file for reading, not following a link, and not waiting for one that is a pipe.
-
-    Raises:
-        OSError: it cannot be opened, is a link or no file.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, "it is no file", str(path))
-    return os.fdopen(handle, "rb")

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from prunekit_runtime.building.folder import open_plain, sha256_of
 from prunekit_runtime.building.machine import seal
 from prunekit_runtime.errors import BuildUsageError
 from prunekit_runtime.jsonfile import parse_json
+from prunekit_runtime.plainfile import open_plain, sha256_of
 from prunekit_runtime.text import printable_name
 
 VERSION = 1

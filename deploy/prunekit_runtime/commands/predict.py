@@ -6,9 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+from prunekit_runtime.classes import MAX_CLASSES, classes_beside, numbered
 from prunekit_runtime.errors import PictureUsageError
 from prunekit_runtime.pictures.reading import SUFFIXES, read_picture
-from prunekit_runtime.predicting.classes import MAX_CLASSES, classes_beside, numbered
 from prunekit_runtime.predicting.drawing import KINDS, Style
 from prunekit_runtime.predicting.job import (
     PredictReport,

@@ -4,10 +4,8 @@ Shape suffixes: N images, K classes, h, w the network's size, H, W the picture's
 """
 
 import dataclasses
-import io
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, Optional, cast
 
@@ -15,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from prunekit_runtime.errors import GoldenError, GoldenUsageError
-from prunekit_runtime.jsonfile import read_bounded
 from prunekit_runtime.near import near_path
+from prunekit_runtime.npz import read_npz
 from prunekit_runtime.preprocessing import ByteArray, FloatArray, Preprocessing
 from prunekit_runtime.running.runner import Runner
 
 MAX_GOLDEN_BYTES = 1 << 28  # unpacked; about 20 pictures of 1024 x 2048 as float32
 # Preprocessing is the same float32 arithmetic everywhere; rounding is all that may differ.
 MAX_PREPROCESSING_ERROR = 1e-4
-_DTYPES: dict[str, Any] = {"images": np.float32, "logits": np.float32, "picture": np.uint8}
+_REQUIRED: dict[str, Any] = {"images": np.float32, "logits": np.float32}
+_OPTIONAL: dict[str, Any] = {"picture": np.uint8}
+_DTYPES: dict[str, Any] = {**_REQUIRED, **_OPTIONAL}
 _AXES = {"images": 4, "logits": 4, "picture": 3}
 _REMEDY = "Write it again: python -m prunekit_runtime golden model.onnx --contract preprocessing.json --out golden.npz"
 
@@ -131,47 +131,14 @@ class GoldenCheck:
             GoldenError: the file is missing, damaged, too large or holds something else.
         """
         try:
-            content = read_bounded(path, MAX_GOLDEN_BYTES + (1 << 20))  # packing may add a little
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                return cls(**_read_arrays(archive, path))
-        except GoldenError:
-            raise
+            return cls(**cast(dict[str, Any], read_npz(path, _REQUIRED, _OPTIONAL, MAX_GOLDEN_BYTES)))
         except FileNotFoundError as error:
             raise GoldenUsageError(f"Golden file {path} does not exist.{near_path(path)} {_REMEDY}") from error
         except OSError as error:
             raise GoldenError(f"Golden file {path} cannot be read: {error.strerror or error}. {_REMEDY}") from error
-        except Exception as error:  # zip, its decoders and numpy's header let through whatever they trip over
-            if isinstance(error, MemoryError) and not str(error).startswith("Parser"):
-                raise
-            raise GoldenError(f"Golden file {path} is damaged: {error}. {_REMEDY}") from error
+        except ValueError as error:
+            raise GoldenError(f"Golden file {path} cannot be used: {error}. {_REMEDY}") from error
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _DTYPES}
         return {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
-
-
-def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    members = {info.filename: info for info in archive.infolist()}
-    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members.values()):
-        raise GoldenError(f"Golden file {path} is packed in a way that numpy does not write. {_REMEDY}")
-    known = {f"{name}.npy" for name in _DTYPES}
-    if not {"images.npy", "logits.npy"} <= set(members) <= known or len(members) != len(archive.infolist()):
-        raise GoldenError(f"Golden file {path} holds {sorted(members)[:5]}, not the golden arrays. {_REMEDY}")
-    unpacked = sum(info.file_size for info in members.values())
-    if unpacked > MAX_GOLDEN_BYTES:
-        raise GoldenError(f"Golden file {path} unpacks to {unpacked} bytes, above {MAX_GOLDEN_BYTES}. {_REMEDY}")
-    # zipfile never yields more than the size it declares, so the sum above bounds the memory.
-    return {name[:-4]: _parse_npy(archive.read(info), _DTYPES[name[:-4]]) for name, info in members.items()}
-
-
-def _parse_npy(content: bytes, dtype: Any) -> npt.NDArray[Any]:
-    # numpy's own reader allocates what the header claims before it looks at the data; here the data decides.
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise ValueError(f"array format {version} is not 1.0")
-    shape, by_column, found = np.lib.format.read_array_header_1_0(stream)
-    body = content[stream.tell() :]
-    if found != np.dtype(dtype) or by_column or math.prod(shape) * found.itemsize != len(body):
-        raise ValueError(f"{found} {shape} is not {np.dtype(dtype)} of {len(body)} bytes")
-    return np.frombuffer(body, dtype=found).reshape(shape)

@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from prunekit_runtime.classes import Colour
 from prunekit_runtime.errors import PictureUsageError
 from prunekit_runtime.pictures.png_writer import encode_mask, encode_picture
-from prunekit_runtime.predicting.classes import Colour
 from prunekit_runtime.preprocessing import ByteArray
 
 KINDS = ("mask", "overlay", "contour", "side-by-side")

@@ -8,10 +8,10 @@ from typing import Any, Optional
 
 import numpy as np
 
+from prunekit_runtime.classes import MAX_CLASSES, Classes, numbered
 from prunekit_runtime.errors import PictureUsageError
 from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.pictures.writing import write_whole
-from prunekit_runtime.predicting.classes import MAX_CLASSES, Classes, numbered
 from prunekit_runtime.predicting.drawing import KINDS, Style, encode
 from prunekit_runtime.predicting.labelling import Failed, Item, Labelled, Labeller, reason_of
 from prunekit_runtime.predicting.naming import with_suffix

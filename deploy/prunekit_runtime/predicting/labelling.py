@@ -10,9 +10,9 @@ from typing import Optional
 
 import numpy as np
 
+from prunekit_runtime.classes import MAX_CLASSES
 from prunekit_runtime.errors import ContractError, ContractUsageError, PrunekitError
 from prunekit_runtime.failures import sentence_of
-from prunekit_runtime.predicting.classes import MAX_CLASSES
 from prunekit_runtime.predicting.stopwatch import Stopwatch
 from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 from prunekit_runtime.running.runner import FloatArray, Runner, check_finite, check_images

@@ -85,7 +85,7 @@ def _of_file(
     from prunekit.data.dataset import ClassMap
     from prunekit.workflows.library.scores import in_chunks, score
     from prunekit_export.running import contract_of_runner, open_runner
-    from prunekit_runtime.predicting.classes import classes_beside
+    from prunekit_runtime.classes import classes_beside
 
     with open_runner(path, provider=None if device == "auto" else device, threads=threads) as runner:
         beside, contract = classes_beside(path), contract_of_runner(runner, path)

@@ -14,8 +14,8 @@ from prunekit_export.predicting import video
 from prunekit_export.predicting.video import Video
 from prunekit_export.require import require
 from prunekit_export.running import contract_for, open_runner
+from prunekit_runtime.classes import MAX_CLASSES, Classes, classes_beside, numbered
 from prunekit_runtime.pictures.writing import write_whole
-from prunekit_runtime.predicting.classes import MAX_CLASSES, Classes, classes_beside, numbered
 from prunekit_runtime.predicting.drawing import Style
 from prunekit_runtime.predicting.job import (
     DEFAULT_KINDS,
