@@ -34,11 +34,19 @@ def classes_beside(model: Path) -> Optional[Classes]:
         ContractError: the file is damaged.
     """
     path = model.parent / FILE
-    if not path.exists():
-        return None
+    return read_classes(path) if path.exists() else None
+
+
+def read_classes(path: Path) -> Classes:
+    """Read a classes.json.
+
+    Raises:
+        ContractError: the file is missing or damaged.
+    """
     try:
-        values = parse_json(read_bounded(path, MAX_BYTES))
-        return _checked(values)
+        return _checked(parse_json(read_bounded(path, MAX_BYTES)))
+    except FileNotFoundError:
+        raise ContractError(f"{path} does not exist. Export the model again.") from None
     except ValueError as error:
         raise ContractError(f"{path} is damaged: {error}. Export the model again.") from None
 

@@ -68,3 +68,11 @@ class BuildError(PrunekitError):
 
 class BuildUsageError(BuildError, UsageError):
     """An engine cannot be built with these options, or has to be built first."""
+
+
+class BundleError(PrunekitError):
+    """A bundle is damaged, not whole, or holds what does not belong to it."""
+
+
+class BundleUsageError(BundleError, UsageError):
+    """A bundle is not where it was said to be, or does not hold what was asked for."""
