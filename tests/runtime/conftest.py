@@ -198,7 +198,7 @@ def host_engine(
         ILogger=Logger,
         Runtime=Runtime,
         TensorIOMode=types.SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
-        DataType=types.SimpleNamespace(FLOAT="FLOAT"),
+        DataType=types.SimpleNamespace(FLOAT="FLOAT", UINT8="UINT8"),
     )
     monkeypatch.setitem(sys.modules, "tensorrt", module)  # pyright: ignore[reportArgumentType]  a stand-in
     return engine

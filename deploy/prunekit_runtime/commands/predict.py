@@ -79,7 +79,7 @@ def _predict(options: argparse.Namespace, tally: Tally) -> PredictReport:
             f"{contract_path} does not exist. It is exported beside the model; name it with --contract."
         )
     contract = read_contract(contract_path)
-    with open_runner(options.model, provider=options.provider, threads=options.threads) as runner:
+    with open_runner(options.model, provider=options.provider, threads=options.threads, graph=None) as runner:
         batch = batch_size(runner, options.batch_size)
         labeller = Labeller(runner, contract, batch, None if classes is None else len(classes))
         stopwatch = Stopwatch()

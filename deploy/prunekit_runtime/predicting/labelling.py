@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import Optional
 
-import numpy as np
-
 from prunekit_runtime.classes import MAX_CLASSES
 from prunekit_runtime.errors import ContractError, ContractUsageError, PrunekitError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.predicting.stopwatch import Stopwatch
 from prunekit_runtime.preprocessing import ByteArray, Preprocessing
-from prunekit_runtime.running.runner import FloatArray, Runner, check_finite, check_images
+from prunekit_runtime.running.picturing import Array, PictureModel, stacked
+from prunekit_runtime.running.runner import Runner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Labelled:
     image_HW3: ByteArray
     labels_HW: ByteArray
     classes: int
-    """K, of the logits."""
+    """K, of the logits; of a graph that gives labels, as its classes.json says, or up to the last one seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Failed:
 class _Prepared:
     item: Item
     image_HW3: ByteArray
-    images_13hw: FloatArray
+    inputs: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,11 @@ class Labeller:
     classes: Optional[int] = None
     """How many the model has; None where that is not known before it has run."""
 
+    @property
+    def model(self) -> PictureModel:
+        """The runner with its contract."""
+        return PictureModel(self.runner, self.contract)
+
     def label(self, items: Iterable[Item], stopwatch: Stopwatch) -> Iterator[Labelled | Failed]:
         """Yield what becomes of each item; those of one size are run together, in the order of the items.
 
@@ -77,7 +81,7 @@ class Labeller:
             if isinstance(prepared, Failed):
                 yield prepared
                 continue
-            if waiting and waiting[0].images_13hw.shape != prepared.images_13hw.shape:
+            if waiting and waiting[0].inputs.shape != prepared.inputs.shape:
                 yield from self._run(waiting, stopwatch)
                 waiting = []
             waiting.append(prepared)
@@ -92,40 +96,35 @@ class Labeller:
             with stopwatch.timing("decoding"):
                 image_HW3 = item.read()
             with stopwatch.timing("preparing"):
-                images_13hw = self.contract.prepare(image_HW3)
-                fixed = self.runner.input_shape[0]
-                check_images(images_13hw, (None if fixed is None else 1, *self.runner.input_shape[1:]))
+                inputs = self.model.prepare(image_HW3)
         except Exception as error:
             return Failed(item, reason_of(error))
-        return _Prepared(item, image_HW3, images_13hw)
+        return _Prepared(item, image_HW3, inputs)
 
     def _run(self, batch: list[_Prepared], stopwatch: Stopwatch) -> Iterator[Labelled | Failed]:
         try:
             with stopwatch.timing("network"):
-                logits_NKhw = self.runner.run(self._stacked(batch))
+                outputs = self.model.compute(stacked([one.inputs for one in batch], self.runner.input_shape[0]))
         except Exception as error:
             reason = reason_of(error)
             yield from (Failed(one.item, reason) for one in batch)
             return
-        self._check_classes(logits_NKhw.shape[1])
-        for one, logits_Khw in zip(batch, logits_NKhw, strict=False):
-            yield self._restored(one, logits_Khw[None], stopwatch)
+        if self.runner.graph == "logits":
+            self._check_classes(outputs.shape[1])
+        for place, one in enumerate(batch):
+            yield self._restored(one, outputs[place : place + 1], stopwatch)
 
-    def _stacked(self, batch: list[_Prepared]) -> FloatArray:
-        """Return the batch; a model of a fixed number of images gets the last one again where there are too few."""
-        fixed = self.runner.input_shape[0]
-        missing = 0 if fixed is None else fixed - len(batch)
-        return np.concatenate([one.images_13hw for one in batch] + [batch[-1].images_13hw] * missing)
-
-    def _restored(self, one: _Prepared, logits_1Khw: FloatArray, stopwatch: Stopwatch) -> Labelled | Failed:
+    def _restored(self, one: _Prepared, output_1: Array, stopwatch: Stopwatch) -> Labelled | Failed:
         try:
             with stopwatch.timing("labels"):
-                check_finite(logits_1Khw, self.runner.name)
-                height, width = one.image_HW3.shape[:2]
-                labels_HW = self.contract.restore_labels(logits_1Khw, height, width)
+                labels_HW = self.model.labels(output_1, *one.image_HW3.shape[:2])
         except Exception as error:
             return Failed(one.item, reason_of(error))
-        return Labelled(one.item, one.image_HW3, labels_HW, logits_1Khw.shape[1])
+        last = int(labels_HW.max())
+        if self.runner.graph == "logits":
+            return Labelled(one.item, one.image_HW3, labels_HW, output_1.shape[1])
+        self._check_classes(self.classes if self.classes is not None and last < self.classes else last + 1)
+        return Labelled(one.item, one.image_HW3, labels_HW, self.classes or last + 1)
 
     def _check_classes(self, got: int) -> None:
         if got > MAX_CLASSES or (self.classes is not None and got != self.classes):

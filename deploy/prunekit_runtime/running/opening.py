@@ -1,11 +1,13 @@
 """Open a model file with the runner that fits it: an engine by its header, an ONNX file by its name."""
 
 from pathlib import Path
+from typing import Optional
 
 from prunekit_runtime.errors import RunnerUsageError
 from prunekit_runtime.near import near_path
 from prunekit_runtime.running.ort import OrtRunner, Provider
 from prunekit_runtime.running.plan import MAGICS
+from prunekit_runtime.running.runner import Graph
 from prunekit_runtime.running.trt import TrtRunner
 
 PLAN_SUFFIXES = (".plan", ".engine", ".trt")
@@ -23,8 +25,20 @@ def is_plan(path: Path) -> bool:
         return file.read(4) in MAGICS or path.suffix in PLAN_SUFFIXES
 
 
-def open_runner(path: Path, *, provider: Provider | None = None, threads: int | None = None) -> OrtRunner | TrtRunner:
+def open_runner(
+    path: Path,
+    *,
+    provider: Provider | None = None,
+    threads: int | None = None,
+    graph: Optional[Graph] = "logits",
+) -> OrtRunner | TrtRunner:
     """Open an engine with TensorRT, or an ONNX file with ONNX Runtime (on the CPU unless `provider` says otherwise).
+
+    Args:
+        path: the model file.
+        provider: of ONNX Runtime.
+        threads: of ONNX Runtime.
+        graph: what the caller can run, None for either.
 
     Raises:
         RunnerError: the file cannot be run here, or an option of ONNX Runtime was given for an engine.
@@ -34,9 +48,9 @@ def open_runner(path: Path, *, provider: Provider | None = None, threads: int | 
             raise RunnerUsageError(
                 f"{path} is an engine: TensorRT runs it on the GPU. Leave out the provider and the threads."
             )
-        return TrtRunner(path)
+        return TrtRunner(path, graph)
     if path.suffix != ".onnx":
         raise RunnerUsageError(
             f"{path} is neither an ONNX file (.onnx) nor a TensorRT engine. Write one: prunekit export"
         )
-    return OrtRunner(path, provider or "cpu", threads or 0)
+    return OrtRunner(path, provider or "cpu", threads or 0, graph=graph)

@@ -3,13 +3,15 @@
 import importlib
 import importlib.metadata
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Optional
 
 import numpy as np
+import numpy.typing as npt
 
 from prunekit_runtime.errors import RunnerError, RunnerUsageError
 from prunekit_runtime.near import did_you_mean, near_path
-from prunekit_runtime.running.runner import ClosingRunner, FloatArray, Shape, check_images, check_memory, single
+from prunekit_runtime.running.ends import Ends, Tensor
+from prunekit_runtime.running.runner import ClosingRunner, Graph, check_memory
 
 MAX_THREADS = 1024
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -28,7 +30,8 @@ class OrtRunner(ClosingRunner):
     """An ONNX Runtime session on one provider, without fallback to another.
 
     `threads` 0 leaves the number to ONNX Runtime. `optimise=False` runs the graph as written, which is the reference
-    for quantised and fp16 files: the optimiser changes their numbers.
+    for quantised and fp16 files: the optimiser changes their numbers. `graph` is what the caller can run, None for
+    either.
 
     Raises:
         RunnerError: ONNX Runtime is missing or installed twice, the provider is not available, the file is missing or
@@ -36,7 +39,14 @@ class OrtRunner(ClosingRunner):
             GPU was asked for.
     """
 
-    def __init__(self, path: Path, provider: Provider = "cpu", threads: int = 0, optimise: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        provider: Provider = "cpu",
+        threads: int = 0,
+        optimise: bool = True,
+        graph: Optional[Graph] = "logits",
+    ) -> None:
         onnxruntime = require_onnxruntime()
         wanted = _known_provider(onnxruntime, provider)
         if not Path(path).is_file():
@@ -56,29 +66,40 @@ class OrtRunner(ClosingRunner):
         self._session: Any = session
         self.path = Path(path)
         self.name = f"onnxruntime {ran[0]} {onnxruntime.__version__}"
-        self.inputs: tuple[str, ...] = (single([item.name for item in session.get_inputs()], "input", str(path)),)
-        self.outputs: tuple[str, ...] = (single([item.name for item in session.get_outputs()], "output", str(path)),)
-        self.input_shape = _float_shape(session.get_inputs()[0], str(path))
-        _float_shape(session.get_outputs()[0], str(path))
+        inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+        self.ends = Ends.of(str(path), inputs, outputs, graph)
+        for tensor in (*inputs, *outputs):
+            check_memory(tensor.shape, f"{path}: {tensor.name}")
+        self.graph: Graph = self.ends.graph
+        self.inputs: tuple[str, ...] = (self.ends.input.name,)
+        self.outputs: tuple[str, ...] = tuple(tensor.name for tensor in self.ends.outputs)
+        self.input_shape = self.ends.input.shape
 
     def __enter__(self) -> "OrtRunner":
         return self
 
-    def run(self, images_N3hw: FloatArray) -> FloatArray:
-        """Run normalised images (N, 3, h, w); return logits (N, K, h, w).
+    def run(self, inputs: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
+        """Run normalised images (N, 3, h, w) to logits (N, K, h, w), or pictures (N, H, W, 3) to labels (N, H, W).
 
         Raises:
-            RunnerError: the images do not fit, the runner is closed, or ONNX Runtime failed.
+            RunnerError: the input does not fit, the runner is closed, or ONNX Runtime failed.
+        """
+        return self.run_all(inputs)[0]
+
+    def run_all(self, inputs: "npt.NDArray[Any]") -> "list[npt.NDArray[Any]]":
+        """Run as `run`, and return every output.
+
+        Raises:
+            RunnerError: as `run`.
         """
         if self._session is None:
             raise RunnerError(f"The runner of {self.path} is closed. Open it again.")
-        check_images(images_N3hw, self.input_shape)
-        feed = {self.inputs[0]: np.ascontiguousarray(images_N3hw)}
+        self.ends.check(inputs)
+        feed = {self.inputs[0]: np.ascontiguousarray(inputs)}
         try:
-            results = self._session.run(list(self.outputs), feed)
+            return list(self._session.run(list(self.outputs), feed))
         except Exception as error:  # ONNX Runtime's errors share no base class below Exception
             raise RunnerError(f"{self.name} failed on {self.path}: {_first_line(error)}") from error
-        return cast(FloatArray, results[0])
 
     def close(self) -> None:
         """Release the session."""
@@ -154,15 +175,17 @@ def _open_session(onnxruntime: Any, path: Path, wanted: str, options: Any) -> An
     return session
 
 
-def _float_shape(item: Any, model: str) -> Shape:
-    if item.type != "tensor(float)" or len(item.shape) != 4:
-        raise RunnerError(
-            f"{model}: {item.name} is {item.type} {item.shape}, but float32 with four axes is needed. "
-            "Export it with prunekit export, which keeps float32 at the graph's ends."
+def _tensors(items: Any) -> list[Tensor]:
+    """Return what a session declares; a type that no segmentation model has keeps ONNX Runtime's name."""
+    known: dict[str, str] = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    return [
+        Tensor(
+            item.name,
+            known.get(item.type, str(item.type)),
+            tuple(size if isinstance(size, int) else None for size in item.shape),
         )
-    shape = tuple(size if isinstance(size, int) else None for size in item.shape)
-    check_memory(shape, f"{model}: {item.name}")
-    return shape
+        for item in items
+    ]
 
 
 def _gpu_remedy() -> str:

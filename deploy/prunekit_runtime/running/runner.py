@@ -5,7 +5,7 @@ Shape suffixes: N images, K classes, h, w the network's size.
 
 import math
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from prunekit_runtime.errors import RunnerError
 from prunekit_runtime.spelling import spelled
 
 FloatArray = npt.NDArray[np.float32]
+Graph = Literal["logits", "labels"]
 # One entry per axis, None where the model takes any size.
 Shape = tuple[int | None, ...]
 
@@ -26,13 +27,17 @@ class Runner(Protocol):
     name: str  # what really runs, such as "onnxruntime CPUExecutionProvider 1.31.1"
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    input_shape: Shape  # of the images, (N, 3, h, w)
+    input_shape: Shape  # (N, 3, h, w), or (N, H, W, 3) of pictures
+    graph: Graph
 
-    def run(self, images_N3hw: FloatArray) -> FloatArray:
-        """Run normalised float32 images (N, 3, h, w); return float32 logits (N, K, h, w), a fresh array.
+    def run(self, inputs: "npt.NDArray[Any]", /) -> "npt.NDArray[Any]":
+        """Run normalised float32 images (N, 3, h, w) to logits (N, K, h, w), or uint8 pictures to labels (N, H, W).
+
+        Returns:
+            A fresh array.
 
         Raises:
-            RunnerError: the images do not fit, the runner is closed, or the backend failed.
+            RunnerError: the input does not fit, the runner is closed, or the backend failed.
         """
         ...
 
@@ -101,17 +106,6 @@ def check_memory(shape: Shape, name: str) -> None:
             f"{name} of the shape {show_shape(shape)} takes {size_bytes / 2**30:.1f} GiB, at most "
             f"{MAX_TENSOR_BYTES / 2**30:.0f} GiB are allowed. Use smaller images or fewer at once."
         )
-
-
-def single(names: list[str], direction: str, model: str) -> str:
-    """Return the one name; a segmentation model has one image input and one logits output.
-
-    Raises:
-        RunnerError: there are none or several.
-    """
-    if len(names) != 1:
-        raise RunnerError(f"{model} has {len(names)} {direction}s {names}, not one. Export it with prunekit export.")
-    return names[0]
 
 
 def show_shape(shape: Shape) -> str:

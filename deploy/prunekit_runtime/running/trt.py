@@ -6,26 +6,20 @@ Only names that exist in TensorRT 10.3 to 11.4 and in TensorRT-RTX 1.7 are used.
 import ctypes
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
+import numpy.typing as npt
 
 from prunekit_runtime.errors import RunnerError, RunnerUsageError
 from prunekit_runtime.running import cuda as cuda_runtime
 from prunekit_runtime.running.cuda import Cuda
+from prunekit_runtime.running.ends import Ends, Tensor, bytes_of, dtype_of
 from prunekit_runtime.running.plan import HEADER_BYTES as HEADER_BYTES
 from prunekit_runtime.running.plan import PlanHeader as PlanHeader
 from prunekit_runtime.running.plan import read_plan_header
 from prunekit_runtime.running.plan import sniff_plan as sniff_plan
-from prunekit_runtime.running.runner import (
-    ClosingRunner,
-    FloatArray,
-    Shape,
-    check_images,
-    check_memory,
-    show_shape,
-    single,
-)
+from prunekit_runtime.running.runner import ClosingRunner, Graph, check_memory, show_shape
 
 _INSTALL: dict[str, str] = {
     "tensorrt": "On a Jetson it comes with JetPack (python3-libnvinfer); elsewhere: pip install 'prunekit[trt]'",
@@ -34,15 +28,16 @@ _INSTALL: dict[str, str] = {
 
 
 class TrtRunner(ClosingRunner):
-    """An engine on the GPU, float32 at both ends; `last_compute_ms` is the GPU's own time of the last run.
+    """An engine on the GPU; `last_compute_ms` is the GPU's own time of the last run.
 
-    A run copies in, computes, copies out and waits, so its wall time includes both copies.
+    A run copies in, computes, copies out and waits, so its wall time includes both copies. `graph` is what the caller
+    can run, None for either.
 
     Raises:
         RunnerError: the file is no engine, its package or the GPU is missing, or it was built for another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, graph: Optional[Graph] = "logits") -> None:
         self.path = Path(path)
         self.header = read_plan_header(self.path)
         trt = _require(self.header.package)
@@ -57,34 +52,43 @@ class TrtRunner(ClosingRunner):
             raise RunnerError(
                 f"Engine {path} gives no execution context: {self._complaint()}. Is the GPU's memory full?"
             )
-        self._describe(trt)
+        self._describe(trt, graph)
         self._stream, self._start, self._end = self._cuda.stream(), self._cuda.event(), self._cuda.event()
         self.last_compute_ms = float("nan")
 
     def __enter__(self) -> "TrtRunner":
         return self
 
-    def run(self, images_N3hw: FloatArray) -> FloatArray:
-        """Run normalised images (N, 3, h, w); return logits (N, K, h, w).
+    def run(self, inputs: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
+        """Run normalised images (N, 3, h, w) to logits (N, K, h, w), or pictures (N, H, W, 3) to labels (N, H, W).
 
         Raises:
-            RunnerError: the images do not fit, the runner is closed, or TensorRT failed.
+            RunnerError: the input does not fit, the runner is closed, or TensorRT failed.
+        """
+        return self.run_all(inputs)[0]
+
+    def run_all(self, inputs: "npt.NDArray[Any]") -> "list[npt.NDArray[Any]]":
+        """Run as `run`, and return every output.
+
+        Raises:
+            RunnerError: as `run`.
         """
         if self._context is None:
             raise RunnerError(f"The runner of {self.path} is closed. Open it again.")
-        check_images(images_N3hw, self.input_shape)
-        image, logits = self._bound(images_N3hw.shape)
-        image.host_array(images_N3hw.shape)[...] = images_N3hw
-        self._cuda.copy_in(image.device, image.host, images_N3hw.nbytes, self._stream)
+        self.ends.check(inputs)
+        taken, given = self._bound(inputs.shape)
+        taken.host_array(inputs.shape)[...] = inputs
+        self._cuda.copy_in(taken.device, taken.host, inputs.nbytes, self._stream)
         self._cuda.record(self._start, self._stream)
         if not self._context.execute_async_v3(self._stream):
             raise RunnerError(f"{self.name} failed on {self.path}: {self._complaint()}.")
         self._cuda.record(self._end, self._stream)
-        shape = tuple(self._context.get_tensor_shape(self.outputs[0]))
-        self._cuda.copy_out(logits.host, logits.device, _size_bytes(shape), self._stream)
+        shapes = [tuple(self._context.get_tensor_shape(name)) for name in self.outputs]
+        for buffer, shape in zip(given, shapes, strict=False):
+            self._cuda.copy_out(buffer.host, buffer.device, bytes_of(shape, buffer.dtype), self._stream)
         self._cuda.synchronise(self._stream)
         self.last_compute_ms = self._cuda.elapsed_ms(self._start, self._end)
-        return logits.host_array(shape).copy()
+        return [buffer.host_array(shape).copy() for buffer, shape in zip(given, shapes, strict=False)]
 
     def close(self) -> None:
         """Release the engine, its context and all memory."""
@@ -108,26 +112,30 @@ class TrtRunner(ClosingRunner):
             )
         return engine
 
-    def _describe(self, trt: Any) -> None:
-        engine, modes = self._engine, trt.TensorIOMode
-        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
-        by_mode = {
-            mode: [name for name in names if engine.get_tensor_mode(name) == mode]
-            for mode in (modes.INPUT, modes.OUTPUT)
-        }
-        self.inputs: tuple[str, ...] = (single(by_mode[modes.INPUT], "input", str(self.path)),)
-        self.outputs: tuple[str, ...] = (single(by_mode[modes.OUTPUT], "output", str(self.path)),)
-        for name in names:
-            if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
-                kind = engine.get_tensor_dtype(name)
-                raise RunnerError(
-                    f"{self.path}: {name} is {kind}, but float32 is needed. Export it with prunekit export."
-                )
-        self.input_shape: Shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(self.inputs[0]))
+    def _describe(self, trt: Any, graph: Optional[Graph]) -> None:
+        inputs, outputs = self._tensors(trt, trt.TensorIOMode.INPUT), self._tensors(trt, trt.TensorIOMode.OUTPUT)
+        self.ends = Ends.of(str(self.path), inputs, outputs, graph)
+        self.graph: Graph = self.ends.graph
+        self.inputs: tuple[str, ...] = (self.ends.input.name,)
+        self.outputs: tuple[str, ...] = tuple(tensor.name for tensor in self.ends.outputs)
+        self.input_shape = self.ends.input.shape
         check_memory(self.input_shape, f"{self.path}: {self.inputs[0]}")
         self.name = f"{self.header.package} {trt.__version__}"
 
-    def _bound(self, shape: tuple[int, ...]) -> tuple["_Buffer", "_Buffer"]:
+    def _tensors(self, trt: Any, mode: Any) -> list[Tensor]:
+        engine, known = self._engine, {trt.DataType.FLOAT: "float32", trt.DataType.UINT8: "uint8"}
+        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+        return [
+            Tensor(
+                name,
+                known.get(engine.get_tensor_dtype(name), str(engine.get_tensor_dtype(name))),
+                tuple(None if size < 0 else size for size in engine.get_tensor_shape(name)),
+            )
+            for name in names
+            if engine.get_tensor_mode(name) == mode
+        ]
+
+    def _bound(self, shape: tuple[int, ...]) -> tuple["_Buffer", list["_Buffer"]]:
         name = self.inputs[0]
         if not self._context.set_input_shape(name, shape):
             low, _, high = (tuple(size) for size in self._engine.get_tensor_profile_shape(name, 0))
@@ -135,26 +143,31 @@ class TrtRunner(ClosingRunner):
                 f"Engine {self.path} takes {show_shape(low)} to {show_shape(high)}, got {show_shape(shape)}. "
                 "Build it again with a profile that covers this shape."
             )
-        outcome = tuple(self._context.get_tensor_shape(self.outputs[0]))
-        if any(size < 0 for size in outcome):
+        taken = self._buffer(self.ends.input, shape)
+        given = [self._buffer(tensor, self._outcome(tensor)) for tensor in self.ends.outputs]
+        for tensor, buffer in zip((*self.inputs, *self.outputs), (taken, *given), strict=False):
+            if not self._context.set_tensor_address(tensor, buffer.device):
+                raise RunnerError(f"{self.name} cannot allocate memory for {tensor}: {self._complaint()}.")
+        return taken, given
+
+    def _outcome(self, tensor: Tensor) -> tuple[int, ...]:
+        shape = tuple(self._context.get_tensor_shape(tensor.name))
+        if any(size < 0 for size in shape):
             raise RunnerError(
                 f"Engine {self.path} does not tell the shape of its output before running; export it again."
             )
-        check_memory(outcome, f"{self.path}: {self.outputs[0]}")
-        image, logits = self._buffer(name, _size_bytes(shape)), self._buffer(self.outputs[0], _size_bytes(outcome))
-        for tensor, buffer in ((name, image), (self.outputs[0], logits)):
-            if not self._context.set_tensor_address(tensor, buffer.device):
-                raise RunnerError(f"{self.name} cannot allocate memory for {tensor}: {self._complaint()}.")
-        return image, logits
+        check_memory(shape, f"{self.path}: {tensor.name}")
+        return shape
 
-    def _buffer(self, name: str, size_bytes: int) -> "_Buffer":
-        held = self._buffers.get(name)
+    def _buffer(self, tensor: Tensor, shape: tuple[int, ...]) -> "_Buffer":
+        size_bytes = bytes_of(shape, tensor.dtype)
+        held = self._buffers.get(tensor.name)
         if held is not None and held.size_bytes >= size_bytes:
             return held
         if held is not None:
-            del self._buffers[name]
+            del self._buffers[tensor.name]
             held.free()
-        return self._buffers.setdefault(name, _Buffer(self._cuda, size_bytes))
+        return self._buffers.setdefault(tensor.name, _Buffer(self._cuda, size_bytes, tensor.dtype))
 
     def _complaint(self) -> str:
         return "; ".join(self._messages[-3:]).rstrip(". ") or "TensorRT gave no reason"
@@ -163,8 +176,8 @@ class TrtRunner(ClosingRunner):
 class _Buffer:
     """Device memory and page-locked host memory of the same size."""
 
-    def __init__(self, cuda: Cuda, size_bytes: int) -> None:
-        self._cuda, self.size_bytes = cuda, size_bytes
+    def __init__(self, cuda: Cuda, size_bytes: int, dtype: str) -> None:
+        self._cuda, self.size_bytes, self.dtype = cuda, size_bytes, dtype
         self.device = cuda.malloc(size_bytes)
         try:
             self.host = cuda.malloc_host(size_bytes)
@@ -172,10 +185,10 @@ class _Buffer:
             cuda.free(self.device)
             raise
 
-    def host_array(self, shape: tuple[int, ...]) -> FloatArray:
-        """View the host memory as float32; valid until the buffer is freed."""
-        memory = (ctypes.c_char * _size_bytes(shape)).from_address(self.host)
-        return np.frombuffer(memoryview(memory), dtype=np.float32).reshape(shape)
+    def host_array(self, shape: tuple[int, ...]) -> "npt.NDArray[Any]":
+        """View the host memory; valid until the buffer is freed."""
+        memory = (ctypes.c_char * bytes_of(shape, self.dtype)).from_address(self.host)
+        return np.frombuffer(memoryview(memory), dtype=dtype_of(self.dtype)).reshape(shape)
 
     def free(self) -> None:
         """Release both."""
@@ -206,7 +219,3 @@ def _logger(trt: Any, messages: list[str]) -> Any:
                 messages.append(" ".join(message.split()))
 
     return CollectingLogger()
-
-
-def _size_bytes(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * 4  # float32

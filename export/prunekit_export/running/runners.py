@@ -8,7 +8,7 @@ from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.staging import refuse_unproved
 from prunekit_runtime.preprocessing import read_contract
 from prunekit_runtime.running.opening import open_runner as open_file
-from prunekit_runtime.running.runner import ClosingRunner, Runner, Shape, check_images
+from prunekit_runtime.running.runner import ClosingRunner, Graph, Runner, Shape, check_images
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,7 @@ class TorchRunner(ClosingRunner):
         self.inputs: tuple[str, ...] = ("images",)
         self.outputs: tuple[str, ...] = ("logits",)
         self.input_shape: Shape = (None, 3, None, None)
+        self.graph: Graph = "logits"
 
     def __enter__(self) -> Self:
         return self
