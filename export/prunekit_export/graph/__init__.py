@@ -13,5 +13,9 @@ from prunekit_export.graph.onnx_export import save_onnx as save_onnx
 from prunekit_export.graph.onnx_export import set_metadata_ as set_metadata_
 from prunekit_export.graph.onnx_export import value_dims as value_dims
 from prunekit_export.graph.pass_base import PassResult as PassResult
+from prunekit_export.graph.pictures import CONFIDENCE as CONFIDENCE
+from prunekit_export.graph.pictures import LABELS as LABELS
+from prunekit_export.graph.pictures import PICTURES as PICTURES
+from prunekit_export.graph.pictures import PicturePass as PicturePass
 from prunekit_export.graph.surgeon import editable as editable
 from prunekit_export.graph.surgeon import exported as exported
