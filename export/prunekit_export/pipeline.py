@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any
 from prunekit.run import write_atomically
 from prunekit_export.engine import DEFAULT_TARGETS, build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError
-from prunekit_export.graph import ExportReport, export_onnx, save_onnx, set_metadata_
+from prunekit_export.graph import ExportReport, PicturePass, export_onnx, save_onnx, set_metadata_
 from prunekit_export.padding import at_any_size
-from prunekit_export.parity import ParityReport, parity, parity_shapes
+from prunekit_export.parity import ParityReport, PictureParity, parity, parity_shapes, picture_parity
 from prunekit_export.precision import Fp16Pass, RangeReport, scan_ranges
 from prunekit_export.request import ExportRequest, ExportSummary, Precision
-from prunekit_export.sizing import calibration_batches, contract_at, engine_profile, prepared_pictures
+from prunekit_export.sizing import (
+    calibration_batches,
+    contract_at,
+    engine_profile,
+    picture_profile,
+    picture_sides,
+    prepared_pictures,
+    tried_sides,
+)
 from prunekit_export.staging import staged
 
 if TYPE_CHECKING:
@@ -110,11 +118,13 @@ def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], 
     job = _job(stage, request, on_stage or (lambda _: None))
     full = _write_fp32(job)
     half = _write_fp16(job) if request.precision == "fp16" else None
+    written = [each for each in (full, half) if each]
+    labels = [_write_labels(job, each.onnx.path) for each in written] if request.end2end else []
     _write_json(stage.folder / "preprocessing.json", job.contract.to_json())
     _write_json(stage.folder / "classes.json", job.classes)
-    _write_json(stage.folder / "parity.json", _parity_json(full, half))
-    engine = _write_engine(job, half or full) if request.trt else None
-    summary = _summary(job, full, half, engine)
+    _write_json(stage.folder / "parity.json", _parity_json(full, half, labels))
+    engine = _write_engine(job, (half or full).onnx.path, labels) if request.trt else None
+    summary = _summary(job, full, half, labels, engine)
     stage.publish()
     return summary
 
@@ -167,7 +177,9 @@ def _job(stage: Stage, request: ExportRequest, tell: Callable[[str], None]) -> _
     return _Job(stage, request, contract, tell)
 
 
-def _summary(job: _Job, full: _Written, half: _Written | None, engine: EngineReport | None) -> ExportSummary:
+def _summary(
+    job: _Job, full: _Written, half: _Written | None, labels: list[PictureParity], engine: EngineReport | None
+) -> ExportSummary:
     out_dir = job.stage.out_dir
     return ExportSummary(
         out_dir=out_dir,
@@ -178,7 +190,8 @@ def _summary(job: _Job, full: _Written, half: _Written | None, engine: EngineRep
         parity_fp16=half.parity if half else None,
         ranges=half.ranges if half else None,
         engine=engine,
-        files=_files(out_dir, half, engine),
+        files=_files(out_dir, half, labels, engine),
+        labels=tuple(labels),
     )
 
 
@@ -220,6 +233,20 @@ def _write_fp16(job: _Job) -> _Written:
     return written
 
 
+def _write_labels(job: _Job, source: Path) -> PictureParity:
+    """Write the file from pictures to labels beside the file of logits that it is made from, and compare them."""
+    import onnx
+
+    request, path = job.request, source.with_suffix(".labels.onnx")
+    job.tell(f"writing {path.name}")
+    sides = picture_sides(request, job.contract)
+    wrapped = PicturePass(job.contract, sides, request.confidence)(onnx.load_model(source)).model
+    set_metadata_(wrapped, {"prunekit.graph": "labels"})
+    save_onnx(wrapped, path)
+    job.tell(f"checking {path.name} against {source.name}")
+    return picture_parity(source, path, job.contract, request.pictures, tried_sides(request, job.contract))
+
+
 def _batches(job: _Job) -> list[FloatArray]:
     request = job.request
     count = 1 if request.dynamic else request.batch
@@ -236,16 +263,20 @@ def _check_half(report: ParityReport, ranges: RangeReport) -> None:
         )
 
 
-def _write_engine(job: _Job, source: _Written) -> EngineReport:
-    """Build the engine; where that fails, publish what was proved without it."""
-    request, name = job.request, source.onnx.path.name
+def _write_engine(job: _Job, source: Path, labels: Sequence[PictureParity]) -> EngineReport:
+    """Build the engine, from pictures to labels where such a file was written; if it fails, publish what was proved."""
+    request = job.request
+    profile = engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic)
+    if labels:
+        source, profile = source.with_name(labels[-1].file), picture_profile(request, job.contract)
+    name = source.name
     plan = job.stage.folder / f"model.{request.precision}.plan"
     job.tell(f"building an engine from {name}")
     try:
         return build_engine(
-            source.onnx.path,
+            source,
             plan,
-            profile=engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic),
+            profile=profile,
             targets=request.targets,
             tf32=request.tf32,
             on_progress=lambda phase: job.tell(f"building an engine: {phase}"),
@@ -257,14 +288,20 @@ def _write_engine(job: _Job, source: _Written) -> EngineReport:
         ) from error
 
 
-def _parity_json(full: _Written, half: _Written | None) -> dict[str, Any]:
-    files = [written.parity.to_json() for written in (full, half) if written]
-    return {"files": files, "ranges": half.ranges.to_json() if half and half.ranges else None}
+def _parity_json(full: _Written, half: _Written | None, labels: list[PictureParity]) -> dict[str, Any]:
+    return {
+        "files": [written.parity.to_json() for written in (full, half) if written],
+        "labels": [each.to_json() for each in labels],
+        "ranges": half.ranges.to_json() if half and half.ranges else None,
+    }
 
 
-def _files(out_dir: Path, half: _Written | None, engine: EngineReport | None) -> tuple[Path, ...]:
+def _files(
+    out_dir: Path, half: _Written | None, labels: list[PictureParity], engine: EngineReport | None
+) -> tuple[Path, ...]:
     names = ["model.onnx", "preprocessing.json", "classes.json", "parity.json"]
     names += [half.onnx.path.name] if half else []
+    names += [each.file for each in labels]
     names += [engine.plan, f"{engine.plan}.json"] if engine else []
     return tuple(out_dir / name for name in names)
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from prunekit_export.engine import EngineReport
     from prunekit_export.graph import ExportReport
-    from prunekit_export.parity import ParityReport
+    from prunekit_export.parity import ParityReport, PictureParity
     from prunekit_export.precision import RangeReport
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
 Precision = Literal["fp32", "fp16"]
+PictureSize = tuple[int, int] | Literal["any"] | None
+"""Height and width of pictures [px]; None is the size that the validation images have, or the contract's."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class ExportRequest:
     pictures: Sequence[ByteArray] = ()
     targets: Sequence[str] = DEFAULT_TARGETS
     tf32: bool = False
+    end2end: bool = False
+    """Also write files from uint8 pictures to labels, and build the engine from such a file."""
+    picture_size: PictureSize = None
+    confidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class ExportSummary:
     ranges: RangeReport | None
     engine: EngineReport | None
     files: tuple[Path, ...]
+    labels: tuple[PictureParity, ...] = ()
+    """Of each file from pictures to labels, how it agrees with the file of logits that it was made from."""
 
     @property
     def onnx_path(self) -> Path:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from prunekit_export.parity import Shape
+    from prunekit_export.request import ExportRequest
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
     FloatArray = npt.NDArray[np.float32]
@@ -34,6 +35,42 @@ def engine_profile(height: int, width: int, *, batch: int, dynamic: bool) -> Pro
         optimum=(1, 3, height, width),
         maximum=(MAX_DYNAMIC_BATCH, 3, 2 * height, 2 * width),
     )
+
+
+def picture_sides(request: ExportRequest, contract: Preprocessing) -> tuple[int, int] | None:
+    """Return height and width [px] of the pictures that a file of the graph "labels" takes; None leaves them open."""
+    if request.picture_size == "any" or (request.picture_size is None and request.dynamic):
+        return None
+    return request.picture_size or _usual_sides(request, contract)
+
+
+def picture_profile(request: ExportRequest, contract: Preprocessing) -> Profile:
+    """Return the sizes (N, H, W, 3) that an engine from pictures to labels takes, or from half to twice the usual."""
+    sides = picture_sides(request, contract)
+    rows, columns = sides or _usual_sides(request, contract)
+    one, most = (1, MAX_DYNAMIC_BATCH) if request.dynamic else (request.batch, request.batch)
+    if sides is not None:
+        return Profile((one, rows, columns, 3), (one, rows, columns, 3), (most, rows, columns, 3))
+    low = (one, max(rows // 2, 1), max(columns // 2, 1), 3)
+    return Profile(low, (one, rows, columns, 3), (most, 2 * rows, 2 * columns, 3))
+
+
+def tried_sides(request: ExportRequest, contract: Preprocessing) -> list[tuple[int, int]]:
+    """Return the picture sizes to compare at: the fixed one, or where it is open the usual one and odd ones."""
+    sides = picture_sides(request, contract)
+    if sides is not None:
+        return [sides]
+    rows, columns = _usual_sides(request, contract)
+    return [(rows, columns), (rows * 5 // 4 | 1, columns * 3 // 4 | 1), (max(rows - 1, 1), columns + 3)]
+
+
+def _usual_sides(request: ExportRequest, contract: Preprocessing) -> tuple[int, int]:
+    """Return the size that all validation images have, or the one that the network was exported at."""
+    sizes = {picture.shape[:2] for picture in request.pictures}
+    if len(sizes) == 1:
+        height, width = sizes.pop()
+        return height, width
+    return (contract.height, contract.width) if contract.height else (request.height, request.width)
 
 
 def calibration_batches(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from prunekit_export.errors import ExportUsageError
 from prunekit_runtime.errors import PrunekitError
 from prunekit_runtime.near import did_you_mean
+from prunekit_runtime.preprocessing import MAX_SIDE
 from prunekit_runtime.spelling import option, spelled
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from prunekit.models.segmenter import Segmenter
     from prunekit.progress import Progress
     from prunekit.run import RunDirectory
-    from prunekit_export.request import ExportSummary
+    from prunekit_export.request import ExportSummary, PictureSize
     from prunekit_export.staging import Stage
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
@@ -55,6 +56,12 @@ class ExportConfig:
     """Images at once, when not `dynamic`."""
     dynamic: bool = False
     """Leave batch, height and width open."""
+    end2end: bool = False
+    """Also write files from uint8 pictures to labels, all else inside; an engine is built from such a file."""
+    picture_size: PictureSize = None
+    """Of the pictures that such a file takes."""
+    confidence: bool = False
+    """Let such a file also give the softmax share of the winning class."""
     images: int = 16
     """Training images that calibrate the fp16 pass and give the mean scene."""
 
@@ -73,6 +80,15 @@ class ExportConfig:
             raise ExportUsageError(
                 f"{spelled('--tf32', 'tf32')} is about an engine, and none is asked for. "
                 f"Add {spelled('--trt', 'trt=True')}, or leave it out."
+            )
+        if not self.end2end and (self.confidence or self.picture_size is not None):
+            raise ExportUsageError(
+                f"{spelled('--picture-size and --confidence', 'picture_size and confidence')} are about a file from "
+                f"pictures to labels. Add {spelled('--end2end', 'end2end=True')}, or leave them out."
+            )
+        if isinstance(self.picture_size, tuple) and not all(1 <= side <= MAX_SIDE for side in self.picture_size):
+            raise ExportUsageError(
+                f"A picture has sides of 1 to {MAX_SIDE} px; got {self.picture_size[0]} x {self.picture_size[1]}."
             )
         if self.dynamic and self.batch != 1:
             raise ExportUsageError(
@@ -158,6 +174,9 @@ def _export(
         precision=config.precision,
         trt=config.trt,
         tf32=config.tf32,
+        end2end=config.end2end,
+        picture_size=config.picture_size,
+        confidence=config.confidence,
         contract=loaded.contract,
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,

@@ -8,6 +8,7 @@ import typer
 
 from prunekit_cli.folders import source_run
 from prunekit_cli.options import common as options
+from prunekit_cli.options.data import parse_sides
 from prunekit_cli.showing import formats, output
 from prunekit_cli.showing.output import Setting, Table
 from prunekit_cli.showing.progress import Progress
@@ -15,17 +16,19 @@ from prunekit_cli.showing.progress import Progress
 if TYPE_CHECKING:
     from prunekit.folding.fold import FoldReport
     from prunekit.run import RunDirectory
-    from prunekit_export.parity import ParityReport
+    from prunekit_export.parity import ParityReport, PictureParity
+    from prunekit_export.request import PictureSize
     from prunekit_export.workflow import ExportConfig, ExportOutcome
 
 EXAMPLES = (
     "prunekit export",
     "prunekit export --trt",
     "prunekit export runs/0002-prune --precision fp16 --dynamic",
+    "prunekit export --end2end",
 )
 
 PANELS = {
-    "What to write": ("precision", "fold", "trt", "tf32"),
+    "What to write": ("precision", "fold", "end2end", "picture_size", "confidence", "trt", "tf32"),
     "Input": ("height", "width", "batch", "dynamic"),
     "Run": ("out", "as_json", "help"),
 }
@@ -53,6 +56,26 @@ Tf32 = Annotated[
         help="Let float32 layers of an engine compute in TF32: 10 bits of mantissa, not 23; faster from Ampere on.",
     ),
 ]
+EndToEnd = Annotated[
+    bool,
+    typer.Option(
+        "--end2end",
+        help="Also write files that take pictures (uint8, RGB) and give labels (uint8), with resizing, normalization "
+        "and argmax inside; an engine is built from such a file.",
+    ),
+]
+PictureSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--picture-size",
+        metavar="HxW|any",
+        help="Size of the pictures that such a file takes, height first.",
+        show_default="that of the validation images if they share one, else the input's; any with --dynamic",
+    ),
+]
+Confidence = Annotated[
+    bool, typer.Option("--confidence", help="Let such a file also give the softmax of the winning class, 255 for 1.")
+]
 Batch = Annotated[int, typer.Option("--batch", help="Batch size of the file.")]
 Dynamic = Annotated[
     bool, typer.Option("--dynamic/--static", help="Let the file take any batch size, height and width, or fix them.")
@@ -73,6 +96,9 @@ def command(
     run: options.RunArgument = None,
     precision: Precision = "fp32",
     fold: Fold = "exact",
+    end2end: EndToEnd = False,
+    picture_size: PictureSizeOption = None,
+    confidence: Confidence = False,
     trt: Trt = False,
     tf32: Tf32 = False,
     height: options.HeightOption = 0,
@@ -102,6 +128,9 @@ def command(
         width=width,
         batch=batch,
         dynamic=dynamic,
+        end2end=end2end,
+        picture_size=_picture_size(picture_size),
+        confidence=confidence,
         images=images,
     )
     source = source_run(run)
@@ -111,6 +140,12 @@ def command(
         output.show_json(outcome)
     else:
         _show(outcome, " --trust-code" if trust_code else "", has_images=not only_classes(source.recipe()))
+
+
+def _picture_size(text: str | None) -> "PictureSize":
+    if text is None or text == "any":
+        return text  # pyright: ignore[reportReturnType]  "any" or None
+    return parse_sides(text, "--picture-size", least=1)
 
 
 def _export(
@@ -139,10 +174,19 @@ def _announce(source: "RunDirectory", config: "ExportConfig", folder: Path, prog
         Setting("precision", config.precision, "--precision"),
         Setting("folding", config.fold, "--fold"),
         Setting("input", f"{size}, {shape}", "--height --width --batch --dynamic"),
+        Setting("pictures to labels", _pictures(config), "--end2end --picture-size"),
         Setting("engine", _engine(config), "--trt --tf32"),
         Setting("folder", str(folder), "--out"),
     ]
     progress.settings("Exporting", rows)
+
+
+def _pictures(config: "ExportConfig") -> str:
+    if not config.end2end:
+        return "no"
+    size = config.picture_size
+    shown = "of the validation images' size" if size is None else "of any size"
+    return f"yes, pictures {shown}" if not isinstance(size, tuple) else f"yes, pictures of {size[0]}x{size[1]}"
 
 
 def _engine(config: "ExportConfig") -> str:
@@ -158,6 +202,8 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     for report in filter(None, (summary.parity, summary.parity_fp16)):
         title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
         output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
+    for labels in summary.labels:
+        output.result(_labels(labels))
     output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
     if outcome.folded is not None:
         output.result(_folding(outcome.folded))
@@ -167,6 +213,14 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     # The run is read again for its data, which may be somebody's code.
     evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
     output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
+
+
+def _labels(labels: "PictureParity") -> str:
+    sizes = ", ".join(f"{height}x{width}" for height, width in labels.sizes)
+    return (
+        f"{labels.file}: pictures to labels, the same labels on {100 * labels.label_agreement:.3f} % of the pixels "
+        f"({100 * labels.decided_agreement:.3f} % of those that rounding does not decide) at {sizes}"
+    )
 
 
 def _parity(report: "ParityReport") -> Iterator[tuple[str, ...]]:

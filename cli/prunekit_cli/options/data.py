@@ -66,16 +66,26 @@ def size_settings(text: str | None) -> dict[str, int]:
     """
     if text is None:
         return {}
+    height, width = parse_sides(text, "--size", least=MIN_SIDE)
+    return {"data.height": height, "data.width": width}
+
+
+def parse_sides(text: str, option: str, *, least: int) -> tuple[int, int]:
+    """Return the height and the width that an option gives as HEIGHTxWIDTH [px].
+
+    Raises:
+        OptionError: it has another form, or a side is out of range.
+    """
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise OptionError(f"--size takes HEIGHTxWIDTH in pixels, got {text!r}. Write for example --size 360x480")
+        raise OptionError(f"{option} takes HEIGHTxWIDTH in pixels, got {text!r}. Write for example {option} 360x480")
     height, width = int(match[1]), int(match[2])
-    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
+    if not all(least <= side <= MAX_SIDE for side in (height, width)):
         raise OptionError(
-            f"--size takes a height and a width of {MIN_SIDE} to {MAX_SIDE} pixels, got {height}x{width}. "
-            "Write for example --size 360x480"
+            f"{option} takes a height and a width of {least} to {MAX_SIDE} pixels, got {height}x{width}. "
+            f"Write for example {option} 360x480"
         )
-    return {"data.height": height, "data.width": width}
+    return height, width
 
 
 def mask_settings(

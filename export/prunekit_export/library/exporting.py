@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prunekit.data.dataset import ClassMap
     from prunekit.models.segmenter import Segmenter
     from prunekit.workflows.library.progress import Progress
-    from prunekit_export.request import ExportRequest, ExportSummary
+    from prunekit_export.request import ExportRequest, ExportSummary, PictureSize
     from prunekit_export.workflow import ExportConfig, Fold, Precision
     from prunekit_runtime.preprocessing import Preprocessing
 
@@ -34,6 +34,9 @@ def export(
     tf32: bool = False,
     batch: int = 1,
     dynamic: bool = False,
+    end2end: bool = False,
+    picture_size: PictureSize = None,
+    confidence: bool = False,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
     images: Sequence[Tensor] = (),
@@ -54,6 +57,10 @@ def export(
         tf32: let float32 layers of the engine round to 10 bits of mantissa; on Ampere and later that is faster.
         batch: images at once, when not `dynamic`.
         dynamic: leave batch, height and width open.
+        end2end: also write files from uint8 pictures (N, H, W, 3) to labels; an engine is built from such a file.
+        picture_size: height and width of those pictures [px], or "any"; None is the size that all validation images
+            have, or the preprocessing's.
+        confidence: let such a file also give the share of the winning class, 255 for 1.
         preprocessing: how an image becomes the network's input, for a network that does not say.
         class_names: K names, for a network that does not say; None counts them: "class 0", ...
         images: prepared training images_B3HW, for a network where "fp16" or "static" needs some; a run finds its own.
@@ -74,7 +81,17 @@ def export(
 
     height, width = size or (0, 0)
     config = ExportConfig(
-        precision=precision, fold=fold, trt=trt, tf32=tf32, height=height, width=width, batch=batch, dynamic=dynamic
+        precision=precision,
+        fold=fold,
+        trt=trt,
+        tf32=tf32,
+        height=height,
+        width=width,
+        batch=batch,
+        dynamic=dynamic,
+        end2end=end2end,
+        picture_size=picture_size,
+        confidence=confidence,
     )
     tell = stages_of(progress)
     if not isinstance(source, nn.Module):
@@ -157,6 +174,9 @@ def _request(
         precision=config.precision,
         trt=config.trt,
         tf32=config.tf32,
+        end2end=config.end2end,
+        picture_size=config.picture_size,
+        confidence=config.confidence,
         calibration=images,
     )
 

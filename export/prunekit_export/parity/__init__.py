@@ -7,3 +7,5 @@ from prunekit_export.parity.compare import ParityReport as ParityReport
 from prunekit_export.parity.compare import Shape as Shape
 from prunekit_export.parity.compare import parity as parity
 from prunekit_export.parity.compare import parity_shapes as parity_shapes
+from prunekit_export.parity.pictures import PictureParity as PictureParity
+from prunekit_export.parity.pictures import picture_parity as picture_parity

@@ -114,5 +114,9 @@ def _results(model: onnx.ModelProto, dims: Dims) -> Iterator[list[int]]:
     session: Any = runtime.InferenceSession(
         model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
     )
-    feed = {model.graph.input[0].name: np.zeros(dims, dtype=np.float32)}
+    import onnx
+
+    image = model.graph.input[0]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(image.type.tensor_type.elem_type)
+    feed = {image.name: np.zeros(dims, dtype=dtype)}
     return (shape.tolist() for shape in session.run(None, feed))

@@ -116,7 +116,11 @@ def predict(
     style = Style((classes or numbered(MAX_CLASSES)).palette, config.alpha)
     _refuse_taken(inputs, out_dir, config, classes)
     with open_runner(
-        model, provider=_provider(model, config.device), threads=config.threads, trust_code=config.trust_code
+        model,
+        provider=_provider(model, config.device),
+        threads=config.threads,
+        trust_code=config.trust_code,
+        graph=None,
     ) as runner:
         labeller = Labeller(
             runner,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from prunekit.progress import tell, told
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.running.runners import contract_for, open_runner
-from prunekit_runtime.running.runner import check_finite
+from prunekit_runtime.running.picturing import PictureModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +77,7 @@ def evaluate_model(
     with told(on_progress):
         dataset = open_dataset(data, split, trust_code=trust_code or own_data)
         check_labels(dataset, split, data)
-    with open_runner(path, provider=provider, threads=threads, trust_code=trust_code) as runner:
+    with open_runner(path, provider=provider, threads=threads, trust_code=trust_code, graph=None) as runner:
         contract = contract_for(runner, path)
         _check_names(path, dataset.classes.names)
         if on_ready is not None:
@@ -127,17 +129,19 @@ def evaluate_runner(
 
     from prunekit.metrics import ConfusionMatrix
 
-    matrix = ConfusionMatrix(len(dataset.classes), dataset.classes.ignore_index)
+    matrix, model = ConfusionMatrix(len(dataset.classes), dataset.classes.ignore_index), PictureModel(runner, contract)
     for index in range(len(dataset)):
         sample = dataset[index]
-        logits_1Khw = runner.run(contract.prepare(sample.image_3HW.permute(1, 2, 0).numpy()))
-        check_finite(logits_1Khw, runner.name)
-        if logits_1Khw.shape[1] != len(dataset.classes):
+        inputs = model.prepare(np.ascontiguousarray(sample.image_3HW.permute(1, 2, 0).numpy()))
+        output_1 = model.compute(inputs)
+        labels_HW = model.labels(output_1, *sample.labels_HW.shape)
+        # Labels do not tell how many classes there are, only the highest that was seen.
+        classes = output_1.shape[1] if model.graph == "logits" else max(int(labels_HW.max()) + 1, len(dataset.classes))
+        if classes != len(dataset.classes):
             raise ExportUsageError(
-                f"The model has {logits_1Khw.shape[1]} classes, the data set {len(dataset.classes)}. "
+                f"The model has {classes} classes, the data set {len(dataset.classes)}. "
                 "Name the data set it was trained on: --data, --root."
             )
-        labels_HW = contract.restore_labels(logits_1Khw, *sample.labels_HW.shape)
         matrix.update(sample.labels_HW, torch.from_numpy(labels_HW))
         (on_image or _tell)(index + 1, len(dataset))
     return matrix

@@ -71,7 +71,14 @@ class TorchRunner(ClosingRunner):
         torch.set_num_threads(self._threads_before)
 
 
-def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, trust_code: bool = False) -> Runner:
+def open_runner(
+    path: Path,
+    *,
+    provider: str | None = None,
+    threads: int = 0,
+    trust_code: bool = False,
+    graph: Graph | None = "logits",
+) -> Runner:
     """Open a model by what it is: a folder is a run, .onnx goes to ONNX Runtime, .plan and .engine to TensorRT.
 
     Args:
@@ -79,6 +86,7 @@ def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, tr
         provider: "cpu", "cuda" or, for an ONNX file, "tensorrt"; None is the CPU, and the GPU for an engine.
         threads: CPU threads; 0 leaves the choice to the library.
         trust_code: run the python: factory of a run that others made.
+        graph: what the caller can run, None for either.
 
     Raises:
         PrunekitError: it is no model, belongs to an export that is not finished, or cannot run there.
@@ -86,7 +94,7 @@ def open_runner(path: Path, *, provider: str | None = None, threads: int = 0, tr
     if path.is_dir():
         return _open_run(path, provider, threads, trust_code=trust_code)
     refuse_unproved(path)
-    return open_file(path, provider=cast("Provider | None", provider), threads=threads or None)
+    return open_file(path, provider=cast("Provider | None", provider), threads=threads or None, graph=graph)
 
 
 def _open_run(path: Path, provider: str | None, threads: int, *, trust_code: bool) -> Runner:
