@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from prunekit.errors import UntrustedCodeError
 from prunekit_cli import completion
 from prunekit_cli.commands import (
+    bundle,
     data,
     demo,
     evaluate,
@@ -166,6 +167,7 @@ for _name, _module in {
     "import": importing,
     "prune": prune,
     "export": export,
+    "bundle": bundle,
     "inspect": inspect,
     "profile": profile,
     "eval": evaluate,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prunekit_runtime.building.engine import Built as Built
 from prunekit_runtime.building.engine import Bundle, Entry, build_plan, find_plan
+from prunekit_runtime.building.engine import built_with_tf32 as built_with_tf32
 from prunekit_runtime.building.machine import free_memory_bytes as free_memory_bytes
 from prunekit_runtime.building.machine import jetson_linux as jetson_linux
 from prunekit_runtime.building.onnx_file import open_onnx

@@ -158,6 +158,12 @@ def find_plan(bundle: Bundle, entry: Entry) -> Path:
     return plan
 
 
+def built_with_tf32(bundle: Bundle, entry: Entry) -> bool:
+    """Tell whether float32 layers of the engine that was built were allowed to round to 10 bits of mantissa."""
+    record = read_record(BuiltFolder(bundle.built_dir).record(entry.name, "tensorrt"))
+    return not isinstance(record, str) and record.made.get("tf32") is True
+
+
 def read_onnx(path: Path) -> bytes:
     """Return a file's bytes.
 

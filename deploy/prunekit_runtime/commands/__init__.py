@@ -4,11 +4,12 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from prunekit_runtime.commands import bench, build, doctor, golden, predict, time_layers
+from prunekit_runtime.commands import bench, build, check, doctor, golden, predict, time_layers
 
 # What --help says of each, and who adds its options.
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "build": ("build a bundle's engines on this device, with TensorRT", build.add_options),
+    "check": ("run a bundle's golden pictures on this device, and judge the labels", check.add_options),
     "bench": ("measure a model file, and check it against its golden file", bench.add_options),
     "doctor": ("look at what is on this device, and which commands can run here", doctor.add_options),
     "golden": ("write a golden file from an ONNX file, with ONNX Runtime", golden.add_options),

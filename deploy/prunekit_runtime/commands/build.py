@@ -3,18 +3,17 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prunekit_runtime.building import BACKENDS, BuildOptions, Built, build_engine
+from prunekit_runtime.commands.choosing import ALL, chosen
 from prunekit_runtime.commands.stepline import StepLine
-from prunekit_runtime.errors import BuildUsageError, PrunekitError, UsageError
+from prunekit_runtime.errors import PrunekitError, UsageError
 from prunekit_runtime.failures import sentence_of
 from prunekit_runtime.pictures.writing import write_whole
 from prunekit_runtime.text import printable
 
-ALL = "all"
 REPORT = "build.json"
 
 
@@ -74,19 +73,6 @@ def command(options: argparse.Namespace) -> int:
     for failure in failed:
         sys.stderr.write(printable(f"{failure['entry']}: {failure['error']}\n"))
     return 1 if failed else 0
-
-
-def chosen(entries: Sequence[Any], precision: str) -> list[Any]:
-    """Return the models of a precision, or all.
-
-    Raises:
-        BuildUsageError: there is none.
-    """
-    found = [entry for entry in entries if precision in (ALL, entry.precision)]
-    if not found:
-        held = ", ".join(sorted({entry.precision for entry in entries})) or "none"
-        raise BuildUsageError(f"The bundle has no model of --precision {precision}. It has: {held}.")
-    return found
 
 
 def summary(built: Built) -> str:

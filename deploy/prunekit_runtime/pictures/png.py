@@ -53,6 +53,21 @@ def read_png(content: bytes) -> ByteArray:
     return upright(image_HW3, orientation_of(chunks[b"eXIf"])) if b"eXIf" in chunks else image_HW3
 
 
+def read_indices(content: bytes) -> ByteArray:
+    """Return the stored numbers of a PNG of one channel of up to 8 bits, grey or with a palette, uint8 (H, W).
+
+    Raises:
+        ValueError: as `read_png`, or it has several channels.
+    """
+    if not content.startswith(SIGNATURE):
+        raise ValueError("is no PNG file.")
+    chunks = _chunks(content)
+    header = _header(chunks.get(b"IHDR", b""))
+    if header.channels != 1:
+        raise ValueError("has several channels; labels have one.")
+    return _samples(header, _rows(header, chunks.get(b"IDAT", b"")))[..., 0]
+
+
 def read_deep_png(content: bytes) -> npt.NDArray[np.uint16]:
     """Return the stored numbers of a PNG of 16 bits a channel without its opaque alpha, uint16 (H, W, C), C 1 or 3.
 
