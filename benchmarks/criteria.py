@@ -24,8 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from criteria_figure import figure
 from criteria_lab import ABLATIONS, BATCHES, Lab, policy_of, variant
-from criteria_table import Bench, figure, result_path, table
+from criteria_table import Bench, result_path, table
 
 RATIOS = (0.5, 0.75)
 MODEL = "python:prunekit.models.street:street_net"
@@ -82,9 +83,10 @@ def main() -> None:
     )
     policies = {name: policy_of(variant(name)) for name in names}
     args.table.parent.mkdir(parents=True, exist_ok=True)
-    args.table.write_text(table(bench, policies))
-    args.table.with_suffix(".svg").write_text(figure(bench, names))
-    print(args.table.read_text())
+    page = table(bench, policies)
+    args.table.write_text(page)
+    args.table.with_suffix(".svg").write_text(figure(page))
+    print(page)
 
 
 def subject(out: Path, seed: int) -> str:

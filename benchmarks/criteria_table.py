@@ -1,9 +1,8 @@
-"""What `criteria.py` measured, as a Markdown page and a figure."""
+"""What `criteria.py` measured, as a Markdown page."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,106 +155,3 @@ def _mean(values: Sequence[float]) -> float:
 
 def _spread(values: Sequence[float], sign: str = "") -> str:
     return f"{_mean(values):{sign}.3f} ({min(values):{sign}.3f}..{max(values):{sign}.3f})"
-
-
-_STYLE: Final = """font-family="'DejaVu Sans Mono', Menlo, Consolas, monospace" font-size="12" fill="#1c2126\""""
-_HIGHLIGHT: Final = {"sirfp": "#b8500f", "random": "#1c2126"}
-_OTHERS: Final = "#9aa7b5"
-_PANEL: Final = (430.0, 420.0)  # px, width and height of one plot
-_LEFT, _TOP, _NAMES = 60.0, 64.0, 190.0
-
-
-def figure(bench: Bench, names: Sequence[str]) -> str:
-    """Return mIoU against the share of MACs left, before and after fine-tuning, with the band of the unpruned runs."""
-    kept = {name: rows for name, rows in bench.pruned(names).items() if "," not in name}
-    dense = _mean([row["miou"] for row in bench.rows("train")])
-    after = [row["miou_after"] for row in bench.rows("longer")]
-    panels = [
-        ("compensated, not trained", "miou_compensated", dense, (dense, dense)),
-        (f"after {bench.tune_epochs} epochs of fine-tuning", "miou_after", _mean(after), (min(after), max(after))),
-    ]
-    width = sum((_PANEL[0] + _NAMES + _LEFT for _ in panels), 0.0)
-    parts = [f'<text x="{_LEFT}" y="24">mIoU against the share of MACs that is left, mean over seeds</text>']
-    for place, (title, key, whole, band) in enumerate(panels):
-        curves = {name: _curve(bench.ratios, rows, key, whole) for name, rows in kept.items()}
-        parts += _panel(_LEFT + place * (_PANEL[0] + _NAMES + _LEFT), title, curves, band)
-    height = _TOP + _PANEL[1] + 48
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" {_STYLE}>\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
-
-
-def _curve(ratios: Sequence[float], rows: list[Row], key: str, whole: float) -> list[tuple[float, float]]:
-    points = [
-        (
-            _mean([row["ratios"][str(ratio)]["macs"] for row in rows]),
-            _mean([row["ratios"][str(ratio)][key] for row in rows]),
-        )
-        for ratio in ratios
-    ]
-    return [(1.0, whole), *points]
-
-
-def _panel(
-    left: float, title: str, curves: Mapping[str, list[tuple[float, float]]], band: tuple[float, float]
-) -> list[str]:
-    mious = [miou for curve in curves.values() for _, miou in curve] + list(band)
-    low, high = min(mious) - 0.01, max(mious) + 0.01
-
-    def x(macs: float) -> float:
-        return left + (1.05 - macs) / 0.85 * _PANEL[0]
-
-    def y(miou: float) -> float:
-        return _TOP + (high - miou) / (high - low) * _PANEL[1]
-
-    parts = [f'<text x="{left}" y="{_TOP - 14}">{escape(title)}</text>', *_axes(left, low, high, x, y)]
-    parts.append(
-        f'<rect x="{left}" y="{y(band[1]):.1f}" width="{_PANEL[0]}" height="{max(1.0, y(band[0]) - y(band[1])):.1f}" '
-        'fill="#2c6fb3" opacity="0.18"/>'
-    )
-    for name, curve in sorted(curves.items(), key=lambda one: one[0] in _HIGHLIGHT):
-        path = " ".join(f"{x(macs):.1f},{y(miou):.1f}" for macs, miou in curve)
-        wide = 2.4 if name in _HIGHLIGHT else 1.0
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{_colour(name)}" stroke-width="{wide}"/>')
-    return [*parts, *_names(curves, x, y)]
-
-
-def _axes(left: float, low: float, high: float, x: Callable[[float], float], y: Callable[[float], float]) -> list[str]:
-    parts: list[str] = []
-    for twentieth in range(int(low * 20) + 1, int(high * 20) + 1):
-        at = y(twentieth / 20)
-        parts.append(f'<line x1="{left}" x2="{left + _PANEL[0]}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e3e7ec"/>')
-        parts.append(f'<text x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{twentieth / 20:.2f}</text>')
-    parts += [
-        f'<text x="{x(macs):.1f}" y="{_TOP + _PANEL[1] + 20}" text-anchor="middle">{macs:.0%}</text>'
-        for macs in (1.0, 0.75, 0.5, 0.25)
-    ]
-    return parts
-
-
-def _names(
-    curves: Mapping[str, list[tuple[float, float]]], x: Callable[[float], float], y: Callable[[float], float]
-) -> list[str]:
-    """Name each curve at its end; names move down where they would touch."""
-    parts: list[str] = []
-    below = _TOP - 13
-    ends = sorted(curves.items(), key=lambda one: -one[1][-1][1])
-    room = _TOP + _PANEL[1] + 6
-    for place, (name, curve) in enumerate(ends):
-        macs, miou = curve[-1]
-        at = min(max(y(miou) + 4, below + 13), room - 13 * (len(ends) - 1 - place))
-        start = x(macs)
-        parts.append(
-            f'<line x1="{start:.1f}" y1="{y(miou):.1f}" x2="{start + 24:.1f}" y2="{at - 4:.1f}" '
-            f'stroke="{_colour(name)}" stroke-width="0.7"/>'
-        )
-        parts.append(f'<text x="{start + 28:.1f}" y="{at:.1f}" fill="{_colour(name, dark=True)}">{escape(name)}</text>')
-        below = at
-    return parts
-
-
-def _colour(name: str, *, dark: bool = False) -> str:
-    return _HIGHLIGHT.get(name, "#5a6570" if dark else _OTHERS)

@@ -31,6 +31,10 @@ def test_criteria_are_compared_and_drawn(tmp_path: Path) -> None:
     assert sorted(rows) == ["random", "random", "random", "sirfp", "sirfp"], "each ratio, and one difference"
     texts = [element.text for element in ElementTree.parse(table.with_suffix(".svg")).iter() if element.text]
     assert {"sirfp", "random", "50%"} <= {text.strip() for text in texts}
+    drawn = table.with_suffix(".svg").read_bytes()
+    table.with_suffix(".svg").unlink()
+    printed("criteria_figure.py", str(table))
+    assert table.with_suffix(".svg").read_bytes() == drawn
 
     # Another ratio and another row: what is there stays as it is.
     result = out / "results" / "prune-sirfp-0.json"
