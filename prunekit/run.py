@@ -3,10 +3,8 @@
 import contextlib
 import itertools
 import json
-import os
 import re
 import shlex
-import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,11 @@ from prunekit.data_paths import anchored, located, overriding
 from prunekit.errors import ConfigError, PrunekitError, RunError, RunUsageError
 from prunekit.locking import HeldError, holding
 from prunekit.recipe import Recipe, dump_recipe, read_recipe
+from prunekit.storing import MAX_JSON_BYTES, TEMPORARY
+from prunekit.storing import read_json as read_json
+from prunekit.storing import replacing as replacing
+from prunekit.storing import write_atomically as write_atomically
+from prunekit.storing import write_json as write_json
 from prunekit.validation import first_sentence
 from prunekit_runtime.jsonfile import parse_json, read_bounded
 from prunekit_runtime.near import near_path
@@ -28,7 +31,6 @@ MOST_NAMED = 12
 LOCK = ".lock"
 PRUNE = "prune.json"
 IMPORT = "import.json"
-_TEMPORARY = ".writing-"
 _NAMED = 4  # names of files that an error shows
 _LOOKED_AT = 1000
 _NUMBERED = re.compile(r"(\d{4,})-([a-z0-9][a-z0-9.-]*)")
@@ -150,13 +152,13 @@ class RunDirectory:
 
     def clear_leftovers(self) -> None:
         """Remove the unfinished files of a process that was killed."""
-        for leftover in self.path.glob(f"{_TEMPORARY}*"):
+        for leftover in self.path.glob(f"{TEMPORARY}*"):
             if leftover.is_symlink() or not leftover.is_dir():
                 leftover.unlink()
 
     def is_empty(self) -> bool:
         """Tell whether nothing is in the folder but what a process that was killed leaves behind."""
-        return all(entry.name == LOCK or entry.name.startswith(_TEMPORARY) for entry in self.path.iterdir())
+        return all(entry.name == LOCK or entry.name.startswith(TEMPORARY) for entry in self.path.iterdir())
 
 
 def _whose(error: ConfigError, path: Path, overrides: dict[str, Any] | None) -> PrunekitError:
@@ -277,35 +279,6 @@ def _known(root: Path) -> str:
     return f"Runs in {root}: {shown}." if names else "Train one first: prunekit train"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill, sees the old content or the new, never a part."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Generator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and takes the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None  # the file that was asked for, not its first name
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-MAX_JSON_BYTES = 1 << 25
-
-
 class _Row(BaseModel):
     """What is read back of a row of metrics; the rest is for people."""
 
@@ -324,25 +297,3 @@ def _checked_row(row: Any) -> dict[str, Any]:
     except ValidationError as error:
         raise ValueError(f"a row's {first_sentence(error, _Row)}") from None
     return row
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write plain values as readable JSON, atomically."""
-    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of bounded size.
-
-    Raises:
-        RunError: the file is missing, over 32 MiB, or holds no JSON object.
-    """
-    if not path.is_file():
-        raise RunError(f"{path} does not exist. Repeat the step that writes it.")
-    try:
-        values = parse_json(read_bounded(path, MAX_JSON_BYTES))
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}. Repeat the step that writes it.") from None
-    if not isinstance(values, dict):
-        raise RunError(f"{path} holds no JSON object. Repeat the step that writes it.")
-    return values
