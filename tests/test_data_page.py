@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from prunekit.data.dataset import IGNORE_INDEX
 from prunekit.data.labels.class_list import read_class_list
-from prunekit.data.registry import check_dataset, open_dataset
+from prunekit.data.registry import open_dataset
 from prunekit.recipe import DataConfig, merge, parse_recipe
 from prunekit_cli.main import app
 from prunekit_cli.options.common import given, parse_settings
@@ -109,7 +109,6 @@ def test_a_folder_of_the_page_is_found_by_its_command(
     config = config_of(block.command)
     for split, said in (part.split("=") for part in names.split()):
         dataset = open_dataset(config, "train" if split == "train" else "val")
-        check_dataset(dataset)
         assert {int(label) for label in dataset[0].labels_HW.unique()} == ({0, 1, IGNORE_INDEX} if masks else {0, 1})
         assert [sample.name for sample in dataset] == said.split(",")
 
@@ -127,6 +126,6 @@ def test_the_class_of_the_page_is_a_data_set(tmp_path: Path, monkeypatch: pytest
     config = config_of(block.command)
     assert (config.name, config.height) == ("python:mine:Scans", 360)
     dataset = open_dataset(config, "val", trust_code=True)
-    check_dataset(dataset)
     assert dataset.classes.names == ("ground", "road", "sky")
+    assert all(set(sample.labels_HW.unique().tolist()) <= {0, 1, 2} for sample in dataset)
     del sys.modules["mine"]

@@ -13,7 +13,7 @@ from prunekit.data.pairs import check_root
 from prunekit.data.public.dataset import Layout, PublicDataset
 from prunekit.data.public.layouts import LAYOUTS
 from prunekit.data.shapes import ShapesDataset
-from prunekit.errors import DataError, DataUsageError, UntrustedCodeError
+from prunekit.errors import DataUsageError, UntrustedCodeError
 from prunekit.recipe import DataConfig
 from prunekit.recipe_values import near_data_set
 
@@ -80,22 +80,3 @@ def open_dataset(config: DataConfig, split: Split, *, trust_code: bool = False) 
     if config.name != "shapes" and config.name not in LAYOUTS:  # whose error says what belongs there, too
         check_root(config.root, config.name, config.root_from_run)
     return opener(config, split)
-
-
-def check_dataset(dataset: SegmentationDataset) -> None:
-    """Walk through every sample of any data set, a user's own included, and check it against the class map.
-
-    Raises:
-        DataError: the data set is empty, or a sample has a label outside the class map or cannot be read.
-    """
-    if len(dataset) == 0:
-        raise DataError("The data set holds no samples. Add images, or choose another split.")
-    classes = dataset.classes
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        counted = sample.labels_HW[sample.labels_HW != classes.ignore_index]
-        if counted.numel() and int(counted.max()) >= len(classes):
-            raise DataError(
-                f"Sample {sample.name} has the label {int(counted.max())}, the data set has classes 0 to "
-                f"{len(classes) - 1}. Correct the mask or the class list."
-            )

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from prunekit.data.dataset import IGNORE_INDEX, ClassMap
-from prunekit.data.registry import check_dataset, open_dataset
+from prunekit.data.registry import open_dataset
 from prunekit.errors import DataError, UntrustedCodeError
 from prunekit.recipe import DataConfig, parse_recipe
 
@@ -69,7 +69,6 @@ def test_images_and_labels_arrive_as_they_were_given(theirs, data, count, form, 
         items.append((FORMS[form](image_HW3), FORMS[form](labels_HW.astype(dtype))))
         wanted.append((image_HW3, labels_HW))
     dataset = theirs(items, classes=[f"class {number}" for number in range(count)])
-    check_dataset(dataset)
     assert len(dataset) == len(items)
     for sample, (image_HW3, labels_HW) in zip(dataset, wanted, strict=True):
         assert np.array_equal(sample.image_3HW.permute(1, 2, 0), image_HW3)

@@ -18,7 +18,7 @@ from prunekit.pruning.criteria.criterion import Allocation, Need
 from prunekit.pruning.criteria.sirfp_paper.collector import DECAY, BnOutputs
 from prunekit.pruning.criteria.sirfp_paper.cut import Levels, cut
 from prunekit.pruning.criteria.sirfp_paper.folding import FoldReport, Means, ReluBeta, fold_means_
-from prunekit.pruning.criteria.sirfp_paper.gradient import GRADIENT_WEIGHT, GradientTerm
+from prunekit.pruning.criteria.sirfp_paper.gradient import GradientTerm
 from prunekit.pruning.criteria.sirfp_paper.measures import Edges, L1Redundancy, Redundancy, SobelEdge
 from prunekit.pruning.criteria.sirfp_paper.members import ENCODER_PATTERN, Members, find_members
 from prunekit.pruning.criteria.sirfp_paper.score import DeletionDegree, Score
@@ -75,7 +75,7 @@ class SirfpPaper:
     edges: Edges | None = field(default_factory=SobelEdge)
     edge_weight: float = EDGE_WEIGHT
     gradient_weight: float = 0.0
-    """Of DCFP's criterion; 0 leaves the backward passes out."""
+    """Of DCFP's criterion; 0 leaves the backward passes out. SIRFP-V2 has it for `edges` (sirfp.md 1.2 d)."""
     score: Score = field(default_factory=DeletionDegree)
     threshold: Threshold = field(default_factory=GlobalThreshold)
     combination: Combination = field(default_factory=UnionOverMembers)
@@ -88,11 +88,6 @@ class SirfpPaper:
     encoder: str = ENCODER_PATTERN
     never: tuple[str, ...] = ()
     """Batch norms that are never pruned, besides what the analysis freezes."""
-
-    @classmethod
-    def second_version(cls) -> "SirfpPaper":
-        """Return SIRFP-V2: the gradient term in the place of the edge term, in every part (sirfp.md 1.2 d)."""
-        return cls(edges=None, gradient_weight=GRADIENT_WEIGHT)
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -21,6 +21,7 @@ from prunekit.pruning.criteria.sirfp_paper import (
     SirfpV2,
     SobelEdge,
 )
+from prunekit.pruning.criteria.sirfp_paper.gradient import GRADIENT_WEIGHT
 from prunekit.pruning.criteria.sirfp_paper.second import equalised_gradient, relative_rank
 from prunekit.pruning.evidence import Evidence, Labelled
 from prunekit.pruning.surgery import check_exact, make_plan
@@ -58,9 +59,10 @@ def cut_at(paper: SirfpPaper, own: Evidence, share: float) -> dict[str, list[int
     return levels.keep(levels.widths(share))
 
 
+SECOND = SirfpPaper(edges=None, gradient_weight=GRADIENT_WEIGHT)
 VERSIONS = {
     "first": SirfpPaper(),
-    "second": SirfpPaper.second_version(),
+    "second": SECOND,
     "mended": SirfpPaper(redundancy=CosineRedundancy(), combination=GroupScore(), positions=256),
 }
 
@@ -141,7 +143,7 @@ def test_every_idea_can_be_exchanged(street: Evidence) -> None:
         "redundancy": SirfpPaper(redundancy=CosineRedundancy()),
         "edges": SirfpPaper(edges=None),
         "combination": SirfpPaper(combination=GroupScore()),
-        "gradient": SirfpPaper.second_version(),
+        "gradient": SECOND,
         "encoder": SirfpPaper(encoder="^fuse"),
     }
     for name, paper in changed.items():
@@ -152,7 +154,7 @@ def test_every_idea_can_be_exchanged(street: Evidence) -> None:
 
 
 def test_watching_a_training_is_what_the_paper_does(street: Evidence) -> None:
-    paper = replace(SirfpPaper.second_version(), edges=SobelEdge())
+    paper = replace(SECOND, edges=SobelEdge())
     with paper.watch(street.network, street.coupling) as watch:
         for batch in street.batches():
             street.network.zero_grad()
