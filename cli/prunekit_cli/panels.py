@@ -10,9 +10,6 @@ Panels = Mapping[str, Sequence[str]]
 
 ADVANCED: Final = "Advanced"
 """Where every option goes that no panel names."""
-MOST_FIRST: Final = 15
-"""Options above the advanced ones, --help among them: more cannot be taken in at a glance."""
-
 LONG: Final = 18
 """Characters of a list of choices from which on it may be broken, between choices and not within one."""
 
