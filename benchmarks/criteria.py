@@ -35,25 +35,7 @@ SIZE, CROP = "180x240", "160x208"
 
 def main() -> None:
     """Run one job, or all and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=("camvid", "shapes"), default="camvid")
-    parser.add_argument("--root", default="", help="folder of CamVid")
-    parser.add_argument("--out", type=Path, default=Path("runs/criteria"), help="where runs and results go")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=50, help="of the dense networks")
-    parser.add_argument("--tune-epochs", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--model", default=MODEL, help="network, as prunekit train takes it")
-    parser.add_argument("--size", default=SIZE, help="of the images, HxW (camvid)")
-    parser.add_argument("--crop", default=CROP, help="of what is trained on, HxW (camvid)")
-    parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS), help="of the MACs that go")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--no-scratch", action="store_true", help="do not train sirfp's shape from random weights")
-    parser.add_argument("--only", nargs="*", help="these criteria only")
-    parser.add_argument("--table", type=Path, default=Path("docs/results/criteria.md"))
-    parser.add_argument("--job", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = _parser().parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.job:
         _run_job(args)
@@ -87,6 +69,28 @@ def main() -> None:
     args.table.write_text(page)
     args.table.with_suffix(".svg").write_text(figure(page))
     print(page)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=("camvid", "shapes"), default="camvid")
+    parser.add_argument("--root", default="", help="folder of CamVid")
+    parser.add_argument("--out", type=Path, default=Path("runs/criteria"), help="where runs and results go")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=50, help="of the dense networks")
+    parser.add_argument("--tune-epochs", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--model", default=MODEL, help="network, as prunekit train takes it")
+    parser.add_argument("--size", default=SIZE, help="of the images, HxW (camvid)")
+    parser.add_argument("--crop", default=CROP, help="of what is trained on, HxW (camvid)")
+    parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS), help="of the MACs that go")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--no-scratch", action="store_true", help="do not train sirfp's shape from random weights")
+    parser.add_argument("--only", nargs="*", help="these criteria only")
+    parser.add_argument("--table", type=Path, default=Path("docs/results/criteria.md"))
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    return parser
 
 
 def subject(out: Path, seed: int) -> str:
