@@ -7,7 +7,6 @@ from prunekit_export.errors import ExportError, ExportUsageError
 
 _INSTALL = {
     "tensorrt": 'On a Jetson use the system package; elsewhere: pip install "prunekit[trt]"',
-    "cv2": 'Videos take OpenCV. Install it: pip install "prunekit[video]"',
     "tensorrt_rtx": 'Install it: pip install "prunekit[rtx]"',
 }
 

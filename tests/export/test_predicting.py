@@ -371,7 +371,7 @@ def test_an_interrupted_video_keeps_its_masks_and_no_half_film(run, opencv, tmp_
 def test_a_video_without_opencv_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     (tmp_path / "clip.mp4").touch()
-    with pytest.raises(ExportError, match=r"prunekit\[video\]"):
+    with pytest.raises(PictureError, match=r"prunekit\[video\]"):
         find_inputs([tmp_path / "clip.mp4"], leave_out=tmp_path / "out")
 
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 from prunekit.data.images import IMAGE_SUFFIXES, read_image
 from prunekit.pictures.legend import encode_legend
-from prunekit_export.errors import ExportError
-from prunekit_export.predicting import video
-from prunekit_export.predicting.video import Video
-from prunekit_export.require import require
 from prunekit_export.running import contract_for, open_runner
 from prunekit_runtime.classes import MAX_CLASSES, Classes, classes_beside, numbered
+from prunekit_runtime.errors import PictureError
 from prunekit_runtime.pictures.writing import write_whole
+from prunekit_runtime.predicting import video
 from prunekit_runtime.predicting.drawing import Style
 from prunekit_runtime.predicting.job import (
     DEFAULT_KINDS,
@@ -30,6 +28,7 @@ from prunekit_runtime.predicting.labelling import Item, Labeller, batch_size
 from prunekit_runtime.predicting.naming import refuse_existing, unique_stems
 from prunekit_runtime.predicting.sources import Source, find_sources
 from prunekit_runtime.predicting.stopwatch import Stopwatch
+from prunekit_runtime.predicting.video import Video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,14 +73,13 @@ def find_inputs(arguments: Sequence[Path], *, leave_out: Path | None = None) -> 
     """Find pictures and videos: files, folders and patterns, without what lies in `leave_out`, where results go.
 
     Raises:
-        PictureError: an argument is not there, or holds neither.
-        ExportError: there are videos, and OpenCV is not installed.
+        PictureError: an argument is not there, or holds neither; or there are videos, and no OpenCV.
     """
     found = find_sources(arguments, IMAGE_SUFFIXES + video.SUFFIXES, leave_out=leave_out)
     named = list(zip(found.sources, unique_stems([source.name for source in found.sources]), strict=True))
     films = [pair for pair in named if _is_video(pair[0])]
     if films:
-        require("cv2")
+        video.require_opencv()
     return Inputs(tuple(pair for pair in named if not _is_video(pair[0])), tuple(films), found.others)
 
 
@@ -142,7 +140,7 @@ def count_frames(inputs: Inputs) -> int:
     """Return how many pictures there are, frames of videos included as far as their headers count them."""
     total = len(inputs.pictures)
     for source, _ in inputs.videos:
-        with suppress(ExportError), Video(source.path) as opened:  # what is wrong with it is said when it is its turn
+        with suppress(PictureError), Video(source.path) as opened:  # what is wrong with it is said when it is its turn
             total += opened.frames
     return total
 
@@ -172,14 +170,14 @@ def _film(
 ) -> None:
     try:
         opened = Video(source.path)
-    except ExportError as error:
+    except PictureError as error:
         run([Item(stem, functools.partial(_refuse, error), str(source.path))], _write_nothing)
         return
     with opened, video.writing(out_dir, kinds, style, stem, opened.fps) as write:
         run(opened.items(stem, stopwatch), write)
 
 
-def _refuse(error: ExportError) -> ByteArray:
+def _refuse(error: PictureError) -> ByteArray:
     raise error
 
 

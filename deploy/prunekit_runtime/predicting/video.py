@@ -1,61 +1,74 @@
-"""Videos by OpenCV: frames in; masks out as numbered PNGs, drawings as a video.
+"""Videos and cameras by OpenCV: frames in; masks out as numbered PNGs, drawings as a video.
 
 H W the frames' size.
 """
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING, Any, Self
+import importlib
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
-from prunekit_export.errors import ExportError
-from prunekit_export.require import require
+from prunekit_runtime.errors import PictureError, PictureUsageError
 from prunekit_runtime.pictures.png_writer import encode_mask
 from prunekit_runtime.pictures.writing import replacing, write_whole
 from prunekit_runtime.predicting.drawing import Style, draw
 from prunekit_runtime.predicting.job import target
-from prunekit_runtime.predicting.labelling import Item
+from prunekit_runtime.predicting.labelling import Item, Labelled
+from prunekit_runtime.predicting.stopwatch import Stopwatch
+from prunekit_runtime.preprocessing import ByteArray
 from prunekit_runtime.spelling import spelled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path, PurePath
-
-    from prunekit_runtime.predicting.labelling import Labelled
-    from prunekit_runtime.predicting.stopwatch import Stopwatch
-    from prunekit_runtime.preprocessing import ByteArray
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 WRITTEN = ".mp4"
 _CODEC = "mp4v"  # MPEG-4 part 2, which every build of OpenCV writes
-_USUAL_FPS = 25.0  # where a file does not say
-_DIGITS = 6  # of a frame's number
+USUAL_FPS = 25.0  # where a file does not say
+DIGITS = 6  # of a frame's number
 _MISSING = 0.02  # of the frames that a header counts, which is an estimate in some formats
+_INSTALL = 'On a Jetson: sudo apt install python3-opencv; elsewhere: pip install "prunekit[video]"'
+
+
+def require_opencv() -> Any:
+    """Return the module cv2.
+
+    Raises:
+        PictureError: it is not installed, or does not load.
+    """
+    try:
+        return importlib.import_module("cv2")
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise PictureError(f"OpenCV is installed but incomplete: {error}. {_INSTALL}") from error
+        raise PictureUsageError(
+            f"Videos and cameras take OpenCV, the Python package cv2, which is not installed. {_INSTALL}"
+        ) from None
+    except ImportError as error:  # a library below it is missing: the loader's words are the remedy
+        raise PictureError(f"OpenCV is installed but does not load: {error}. {_INSTALL}") from error
 
 
 class Video:
     """A video that is being read, frame by frame.
 
     Raises:
-        ExportError: OpenCV is not installed, or the file is no video that it reads.
+        PictureError: OpenCV is not installed, or the file is no video that it reads.
     """
 
     def __init__(self, path: Path) -> None:
-        opencv: Any = require("cv2")
+        opencv = require_opencv()
         self.path = path
         self._opencv = opencv
         self._capture: Any = opencv.VideoCapture(str(path))
         if not self._capture.isOpened():
             self.close()
-            raise ExportError(f"{path} is not a video that OpenCV can read. Convert it to MP4 with H.264.")
+            raise PictureError(f"{path} is not a video that OpenCV can read. Convert it to MP4 with H.264.")
         self.frames = max(0, int(self._capture.get(opencv.CAP_PROP_FRAME_COUNT)))
         """As the header counts them; 0 where it does not."""
         fps = float(self._capture.get(opencv.CAP_PROP_FPS))
-        self.fps = fps if 0 < fps <= 1000 else _USUAL_FPS
+        self.fps = fps if 0 < fps <= 1000 else USUAL_FPS
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Video":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,14 +87,14 @@ class Video:
             if not more:
                 break
             count += 1
-            yield Item(stem / f"{count:0{_DIGITS}d}", self._read, f"{self.path}, frame {count}")
+            yield Item(stem / f"{count:0{DIGITS}d}", self._read, f"{self.path}, frame {count}")
         if count < self.frames * (1 - _MISSING) - 1 or not count:
             yield Item(stem, _cut_off(self.path, count, self.frames), str(self.path))
 
     def _read(self) -> ByteArray:
         read, frame_HW3 = self._capture.retrieve()
         if not read:
-            raise ExportError("The frame is damaged. Repair the video, or convert it again.")
+            raise PictureError("The frame is damaged. Repair the video, or convert it again.")
         return np.ascontiguousarray(frame_HW3[..., ::-1])  # OpenCV gives BGR
 
 
@@ -89,7 +102,7 @@ def _cut_off(path: Path, count: int, announced: int) -> Callable[[], ByteArray]:
     """Return the reader of what is not there, so that it is said and counted like any other picture that fails."""
 
     def read() -> ByteArray:
-        raise ExportError(f"{path} ends after {count} of {announced} frames: it is damaged or cut off. Copy it again.")
+        raise PictureError(f"{path} ends after {count} of {announced} frames: it is damaged or cut off. Copy it again.")
 
     return read
 
@@ -97,7 +110,7 @@ def _cut_off(path: Path, count: int, announced: int) -> Callable[[], ByteArray]:
 @contextlib.contextmanager
 def writing(
     out_dir: Path, kinds: tuple[str, ...], style: Style, stem: PurePath, fps: float
-) -> Generator[Callable[[Labelled], None]]:
+) -> Generator[Callable[[Labelled], None], None, None]:
     """Yield what writes a labelled frame; the drawn videos take their names when the block ends well."""
     numbers: set[str] = set()
     with contextlib.ExitStack() as stack:
@@ -122,9 +135,14 @@ def writing(
 
 def _clear_older(folder: Path, numbers: set[str]) -> None:
     """Remove what a longer video left where this one's masks were written over its own."""
-    for path in folder.glob("[0-9]" * _DIGITS + ".png"):
+    for path in folder.glob("[0-9]" * DIGITS + ".png"):
         if path.stem not in numbers:
             path.unlink()
+
+
+def is_video(path: Path) -> bool:
+    """Tell by the name whether a file is a video."""
+    return path.suffix.lower() in SUFFIXES
 
 
 class _Film:
@@ -132,12 +150,12 @@ class _Film:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
-        self._opencv: Any = require("cv2")
+        self._opencv: Any = require_opencv()
         self._writer: Any = None
 
     @classmethod
     @contextlib.contextmanager
-    def at(cls, path: Path, fps: float) -> Generator[_Film]:
+    def at(cls, path: Path, fps: float) -> Generator["_Film", None, None]:
         """Yield a film that takes the name `path` when the block ends well and it has frames."""
         with contextlib.suppress(_NoFrames), replacing(path) as temporary:
             film = cls(temporary, fps)
@@ -155,7 +173,7 @@ class _Film:
             self._writer = self._opencv.VideoWriter(str(self._path), code, self._fps, (width, height))
         if not self._writer.isOpened():
             masks = spelled("--as mask", 'kinds=["mask"]')
-            raise ExportError(f"This OpenCV writes no {_CODEC} video. Ask for masks alone: {masks}")
+            raise PictureError(f"This OpenCV writes no {_CODEC} video. Ask for masks alone: {masks}")
         self._writer.write(np.ascontiguousarray(frame_HW3[:height, :width, ::-1]))
 
     def is_empty(self) -> bool:
