@@ -2,6 +2,7 @@
 """Small ONNX files, and a TensorRT and a CUDA made of numpy and host memory: they test our calls, not NVIDIA's code."""
 
 import ctypes
+import json
 import sys
 import types
 import warnings
@@ -221,3 +222,70 @@ def rtx_plan(write_onnx: WriteOnnx, tmp_path: Path) -> Path:
     path = tmp_path / "real.plan"
     path.write_bytes(bytes(plan))
     return path
+
+
+@pytest.fixture
+def runnable(tmp_path: Path, weights_K3: npt.NDArray[np.float32]) -> Path:
+    """Write a bundle with two models of the same 1x1 convolution, for pictures of any size: "labels" and "logits"."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from prunekit_runtime.bundle import InputEntry, ModelEntry
+    from prunekit_runtime.bundle.manifest import FileEntry, Manifest
+    from prunekit_runtime.plainfile import sha256_of
+    from prunekit_runtime.preprocessing import Preprocessing
+
+    root = tmp_path / "bundle"
+    (root / "models").mkdir(parents=True)
+    contract = Preprocessing(0, 0)
+    names, palette = ["road", "sky", "tree", "car"], [[9, 9, 9], [0, 0, 255], [0, 255, 0], [255, 0, 0]]
+    (root / "classes.json").write_text(json.dumps({"names": names, "palette": palette}))
+    (root / "preprocessing.json").write_text(json.dumps(contract.to_json()))
+    value, kinds, make = onnx.helper.make_tensor_value_info, onnx.TensorProto, onnx.helper.make_node
+
+    def tensor(name: str, array: npt.NDArray[Any]) -> Any:
+        return onnx.numpy_helper.from_array(array, name)
+
+    def save(name: str, nodes: list[Any], ends: list[Any], tensors: list[Any]) -> None:
+        graph = onnx.helper.make_graph(nodes, name, ends[:1], ends[1:], tensors)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+        onnx.save(model, root / "models" / f"{name}.onnx")
+
+    weights = tensor("weights", weights_K3.reshape(CLASSES, 3, 1, 1))
+    save(
+        "logits",
+        [make("Conv", ["images", "weights"], ["logits"])],
+        [value("images", kinds.FLOAT, [1, 3, "h", "w"]), value("logits", kinds.FLOAT, [1, CLASSES, "h", "w"])],
+        [weights],
+    )
+    save(
+        "labels",
+        [
+            make("Transpose", ["pictures"], ["pictures_3HW"], perm=[0, 3, 1, 2]),
+            make("Cast", ["pictures_3HW"], ["numbers"], to=kinds.FLOAT),
+            make("Mul", ["numbers", "scale"], ["scaled"]),
+            make("Sub", ["scaled", "mean"], ["centred"]),
+            make("Div", ["centred", "std"], ["images"]),
+            make("Conv", ["images", "weights"], ["logits"]),
+            make("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0),
+            make("Cast", ["classes"], ["labels"], to=kinds.UINT8),
+        ],
+        [value("pictures", kinds.UINT8, [1, "H", "W", 3]), value("labels", kinds.UINT8, [1, "H", "W"])],
+        [
+            weights,
+            tensor("scale", np.float32(contract.scale)),
+            tensor("mean", np.float32(contract.mean).reshape(1, 3, 1, 1)),
+            tensor("std", np.float32(contract.std).reshape(1, 3, 1, 1)),
+        ],
+    )
+    sizes = {"labels": (1, None, None, 3), "logits": (1, 3, None, None)}
+    models = []
+    for name, (batch, *rest) in sizes.items():
+        kind, data = ("pictures", "uint8") if name == "labels" else ("images", "float32")
+        profile = {key: tuple(size or 64 for size in (batch, *rest)) for key in ("min", "opt", "max")}
+        entry = InputEntry(kind, data, (batch, *rest))
+        models.append(ModelEntry(name, "fp32", name, f"models/{name}.onnx", entry, profile))  # pyright: ignore[reportArgumentType]  one of the two graphs
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    files = {path.relative_to(root).as_posix(): FileEntry(path.stat().st_size, sha256_of(path)[0]) for path in paths}
+    manifest = Manifest("demo", "prunekit 0", (), tuple(models), (), files)
+    (root / "bundle.json").write_text(json.dumps(manifest.to_json()))
+    return root

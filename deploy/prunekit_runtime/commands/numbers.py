@@ -11,6 +11,14 @@ def count(text: str) -> int:
     return value
 
 
+def positive(text: str) -> int:
+    """Read a whole number from 1 up."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
 def share(text: str) -> float:
     """Read a number in [0, 1]."""
     value = float(text)

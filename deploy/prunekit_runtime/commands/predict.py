@@ -1,15 +1,17 @@
 """`python3 -m prunekit_runtime predict`: label pictures on the device, with numpy and the model's own runtime."""
 
 import argparse
-import functools
 import json
 import sys
 from pathlib import Path
 
 from prunekit_runtime.classes import MAX_CLASSES, classes_beside, numbered
+from prunekit_runtime.commands.numbers import positive
+from prunekit_runtime.commands.stepline import Complaints
 from prunekit_runtime.errors import PictureUsageError
-from prunekit_runtime.pictures.reading import SUFFIXES, read_picture
+from prunekit_runtime.pictures.reading import SUFFIXES
 from prunekit_runtime.predicting.drawing import KINDS, Style
+from prunekit_runtime.predicting.items import picture_items
 from prunekit_runtime.predicting.job import (
     PredictReport,
     Tally,
@@ -19,9 +21,9 @@ from prunekit_runtime.predicting.job import (
     target,
     write_pictures,
 )
-from prunekit_runtime.predicting.labelling import Item, Labeller, batch_size, told
-from prunekit_runtime.predicting.naming import refuse_existing, unique_stems
-from prunekit_runtime.predicting.sources import Source, find_sources
+from prunekit_runtime.predicting.labelling import Labeller, batch_size
+from prunekit_runtime.predicting.naming import refuse_existing
+from prunekit_runtime.predicting.sources import find_sources
 from prunekit_runtime.predicting.stopwatch import Stopwatch
 from prunekit_runtime.preprocessing import read_contract
 from prunekit_runtime.running.opening import open_runner
@@ -47,8 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the colour in an overlay (0.5)")
     parser.add_argument("--contract", type=Path, help=f"preprocessing contract (default: {CONTRACT} beside the model)")
     parser.add_argument("--provider", choices=tuple(PROVIDERS), help="of ONNX Runtime (default cpu)")
-    parser.add_argument("--threads", type=_count, help="CPU threads of ONNX Runtime (default: its own choice)")
-    parser.add_argument("--batch-size", type=_count, help="pictures a run (default: the model's, else 1)")
+    parser.add_argument("--threads", type=positive, help="CPU threads of ONNX Runtime (default: its own choice)")
+    parser.add_argument("--batch-size", type=positive, help="pictures a run (default: the model's, else 1)")
     parser.add_argument("--overwrite", action="store_true", help="write over results that are there already")
 
 
@@ -70,7 +72,7 @@ def _predict(options: argparse.Namespace, tally: Tally) -> PredictReport:
     classes = classes_beside(options.model)
     style = Style((classes or numbered(MAX_CLASSES)).palette, options.alpha)
     sources = find_sources(options.sources, SUFFIXES, leave_out=out_dir).sources
-    items = _items(sources)
+    items = picture_items(sources)
     targets = [target(out_dir, kind, item.stem) for kind in kinds for item in items]
     refuse_existing(targets, [source.path for source in sources], overwrite=options.overwrite)
     contract_path = options.contract or options.model.parent / CONTRACT
@@ -84,32 +86,5 @@ def _predict(options: argparse.Namespace, tally: Tally) -> PredictReport:
         labeller = Labeller(runner, contract, batch, None if classes is None else len(classes))
         stopwatch = Stopwatch()
         write = write_pictures(out_dir, kinds, style)
-        run_items(labeller, items, write, tally=tally, stopwatch=stopwatch, on_item=_Complaints())
+        run_items(labeller, items, write, tally=tally, stopwatch=stopwatch, on_item=Complaints())
         return report(options.model, labeller, classes, out_dir, kinds, tally, stopwatch)
-
-
-def _items(sources: tuple[Source, ...]) -> list[Item]:
-    stems = unique_stems([source.name for source in sources])
-    return [
-        Item(stem, functools.partial(read_picture, source.path), str(source.path))
-        for source, stem in zip(sources, stems, strict=True)
-    ]
-
-
-class _Complaints:
-    """Says why a picture has no labels, as soon as that is known."""
-
-    def __init__(self) -> None:
-        self._said = 0
-
-    def __call__(self, tally: Tally) -> None:
-        for name, reason in tally.failed[self._said :]:
-            sys.stderr.write(printable(f"No result: {told(name, reason)}\n"))
-        self._said = len(tally.failed)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
-    return value

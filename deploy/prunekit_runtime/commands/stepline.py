@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from prunekit_runtime.text import printable_name
+from prunekit_runtime.predicting.job import Tally
+from prunekit_runtime.predicting.labelling import told
+from prunekit_runtime.text import printable, printable_name
 
 _REDRAW_S = 0.1
 _QUIET_S = 10.0  # between lines of a file or a pipe, unless another phase begins
-_NUMBERS = re.compile(r"\d+/\d+")
+_NUMBERS = re.compile(r"\b\d+(?:\.\d+)?(?:/\d+)?\b")  # what changes within a phase
 
 
 class StepLine:
@@ -52,3 +54,19 @@ class StepLine:
         else:
             self._stream.write(f"{line}\n")
         self._stream.flush()
+
+
+class Complaints:
+    """Says why a picture has no labels, as soon as that is known."""
+
+    def __init__(self, line: StepLine | None = None) -> None:
+        self._line = line
+        self._said = 0
+
+    def __call__(self, tally: Tally) -> None:
+        """Say what was not said yet."""
+        if self._line is not None and self._said < len(tally.failed):
+            self._line.close()
+        for name, reason in tally.failed[self._said :]:
+            sys.stderr.write(printable(f"No result: {told(name, reason)}\n"))
+        self._said = len(tally.failed)

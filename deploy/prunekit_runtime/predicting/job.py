@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any, Optional
 
 import numpy as np
+import numpy.typing as npt
 
 from prunekit_runtime.classes import MAX_CLASSES, Classes, numbered
 from prunekit_runtime.errors import PictureUsageError
@@ -16,11 +17,13 @@ from prunekit_runtime.predicting.drawing import KINDS, Style, encode
 from prunekit_runtime.predicting.labelling import Failed, Item, Labelled, Labeller, reason_of
 from prunekit_runtime.predicting.naming import with_suffix
 from prunekit_runtime.predicting.stopwatch import Stopwatch
+from prunekit_runtime.preprocessing import ByteArray
 from prunekit_runtime.spelling import spelled
 
 DEFAULT_KINDS = ("mask", "overlay")
 # What one name can cause; anything else, such as a full disk, would befall all that follow.
 _OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR)
+PixelCounts = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass
@@ -42,9 +45,18 @@ class Tally:
 
     def count(self, labelled: Labelled) -> None:
         """Add a picture that was written."""
+        self.add(pixels_of(labelled.labels_HW), labelled.classes)
+
+    def add(self, pixels: PixelCounts, classes: int) -> None:
+        """Add a picture that was written, of whose labels are so many pixels each."""
         self.written += 1
-        self.classes = labelled.classes
-        self.pixels += np.bincount(labelled.labels_HW.ravel(), minlength=len(self.pixels))
+        self.classes = classes
+        self.pixels += pixels
+
+
+def pixels_of(labels_HW: ByteArray) -> PixelCounts:
+    """Return how many pixels each label has."""
+    return np.bincount(labels_HW.ravel(), minlength=MAX_CLASSES + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +127,7 @@ def run_items(
         ContractError: the model has another number of classes than it says.
     """
     for outcome in labeller.label(items, stopwatch):
-        reason = outcome.reason if isinstance(outcome, Failed) else _written(outcome, write, stopwatch)
+        reason = outcome.reason if isinstance(outcome, Failed) else try_to_write(outcome, write, stopwatch)
         if isinstance(outcome, Labelled) and reason is None:
             tally.count(outcome)
         else:
@@ -124,8 +136,12 @@ def run_items(
             on_item(tally)
 
 
-def _written(labelled: Labelled, write: Callable[[Labelled], None], stopwatch: Stopwatch) -> Optional[str]:
-    """Write a picture's results; return why that cannot be done, or None."""
+def try_to_write(labelled: Labelled, write: Callable[[Labelled], None], stopwatch: Stopwatch) -> Optional[str]:
+    """Write a picture's results; return why that cannot be done, or None.
+
+    Raises:
+        OSError: nothing more can be written, as on a full disk.
+    """
     try:
         with stopwatch.timing("writing"):
             write(labelled)

@@ -1,6 +1,7 @@
 """What the time of a prediction goes into, stage by stage."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Generator
 
@@ -8,10 +9,11 @@ STAGES = ("decoding", "preparing", "network", "labels", "writing")
 
 
 class Stopwatch:
-    """Adds up the seconds of each stage. One thing is done at a time, so the stages never overlap."""
+    """Adds up the seconds of each stage. Where several threads work, stages overlap and their sum passes the total."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._began_s = clock()
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
@@ -22,7 +24,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[stage] += self._clock() - began_s
+            passed_s = self._clock() - began_s
+            with self._lock:
+                self.seconds[stage] += passed_s
 
     def total_s(self) -> float:
         """Return the seconds since the stopwatch was made, what belongs to no stage included."""
