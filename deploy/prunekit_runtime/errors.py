@@ -76,3 +76,11 @@ class BundleError(PrunekitError):
 
 class BundleUsageError(BundleError, UsageError):
     """A bundle is not where it was said to be, or does not hold what was asked for."""
+
+
+class ServeError(PrunekitError):
+    """Pictures cannot be served."""
+
+
+class ServeUsageError(ServeError, UsageError):
+    """The address, the port or the token to serve with cannot be used."""

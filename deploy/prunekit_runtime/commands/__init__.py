@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from prunekit_runtime.commands import bench, build, check, doctor, golden, predict, run, time_layers
+from prunekit_runtime.commands import bench, build, check, doctor, golden, predict, run, serve, time_layers
 
 # What --help says of each, and who adds its options.
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
@@ -15,5 +15,6 @@ COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None
     "golden": ("write a golden file from an ONNX file, with ONNX Runtime", golden.add_options),
     "predict": ("label pictures: masks, overlays, contours", predict.add_options),
     "run": ("label pictures, videos or a camera with a bundle: masks, overlays", run.add_options),
+    "serve": ("serve a bundle over HTTP: a picture in, a mask out", serve.add_options),
     "time-layers": ("time models that a host sends, for prunekit prune --on", time_layers.add_options),
 }

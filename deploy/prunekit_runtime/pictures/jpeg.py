@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from prunekit_runtime.pictures.bounds import TooManyPixelsError, check_pixels
 from prunekit_runtime.preprocessing import MAX_PIXELS, ByteArray
 
 MAGIC = b"\xff\xd8\xff"
@@ -14,17 +15,17 @@ _START_OF_SCAN = b"\xff\xda"
 _END_OF_IMAGE = b"\xff\xd9"
 
 
-def read_jpeg(content: bytes) -> ByteArray:
+def read_jpeg(content: bytes, max_pixels: int = MAX_PIXELS) -> ByteArray:
     """Return a JPEG as RGB, uint8 (H, W, 3), turned upright by its EXIF data.
 
     Raises:
         ValueError: neither package is installed, or the file is damaged or too large; the message is a clause to be put
             after the file's name.
     """
-    _check_size(content)
+    _check_size(content, max_pixels)
     pillow = _module("PIL.Image")
     if pillow is not None:
-        return _by_pillow(pillow, content)
+        return _by_pillow(pillow, content, max_pixels)
     opencv = _module("cv2")
     if opencv is not None:
         return _by_opencv(opencv, content)
@@ -34,11 +35,14 @@ def read_jpeg(content: bytes) -> ByteArray:
     )
 
 
-def _by_pillow(pillow: Any, content: bytes) -> ByteArray:
+def _by_pillow(pillow: Any, content: bytes, max_pixels: int) -> ByteArray:
     try:
         with pillow.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            check_pixels(image.height, image.width, max_pixels)  # a second header may say otherwise
             turned = _module("PIL.ImageOps").exif_transpose(image)
             return np.array(turned.convert("RGB"))
+    except TooManyPixelsError:
+        raise
     except Exception as error:  # decoders raise whatever a hostile file makes their parsers trip over
         raise ValueError(f"is damaged or cut off: {error}. Replace the file.") from error
 
@@ -51,15 +55,14 @@ def _by_opencv(opencv: Any, content: bytes) -> ByteArray:
     return np.ascontiguousarray(decoded_HW3[..., ::-1])  # OpenCV gives BGR, upright
 
 
-def _check_size(content: bytes) -> None:
+def _check_size(content: bytes, max_pixels: int) -> None:
     """Read the size from the header, before a decoder takes memory for it."""
     place = 2
     while place + 9 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]
         if marker in _START_OF_FRAME:
             height, width = (int.from_bytes(content[place + at : place + at + 2], "big") for at in (5, 7))
-            if height * width > MAX_PIXELS:
-                raise ValueError(f"has {height}x{width} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+            check_pixels(height, width, max_pixels)
             return
         if marker == 0xFF:  # a filler
             place += 1

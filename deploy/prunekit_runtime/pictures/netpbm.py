@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from prunekit_runtime.pictures.bounds import check_pixels
 from prunekit_runtime.preprocessing import MAX_PIXELS, ByteArray
 
 MAGICS = (b"P5", b"P6")
@@ -12,7 +13,7 @@ _HEADER = re.compile(rb"P([56])" + _SPACE + rb"(\d{1,6})" + _SPACE + rb"(\d{1,6}
 _HEADER_BYTES = 1 << 12
 
 
-def read_netpbm(content: bytes) -> ByteArray:
+def read_netpbm(content: bytes, max_pixels: int = MAX_PIXELS) -> ByteArray:
     """Return a PPM or PGM as RGB, uint8 (H, W, 3).
 
     Raises:
@@ -22,8 +23,7 @@ def read_netpbm(content: bytes) -> ByteArray:
     if match is None:
         raise ValueError("is damaged or cut off: its header is none of a PPM. Replace the file.")
     kind, width, height, most = map(int, match.groups())
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"has {height}x{width} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+    check_pixels(height, width, max_pixels)
     if most > 255:
         raise ValueError("has 16 bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
     channels = 3 if kind == 6 else 1

@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
+from prunekit_runtime.pictures.bounds import check_pixels
 from prunekit_runtime.pictures.exif import orientation_of, upright
 from prunekit_runtime.pictures.png_filters import unfiltered
 from prunekit_runtime.preprocessing import MAX_PIXELS, ByteArray
@@ -37,7 +38,7 @@ class _Header:
         return -(-self.width * self.channels * self.bits // 8)
 
 
-def read_png(content: bytes) -> ByteArray:
+def read_png(content: bytes, max_pixels: int = MAX_PIXELS) -> ByteArray:
     """Return a PNG's picture as RGB, uint8 (H, W, 3), upright.
 
     Raises:
@@ -45,7 +46,7 @@ def read_png(content: bytes) -> ByteArray:
             is a clause to be put after the file's name.
     """
     chunks = _chunks(content)
-    header = _header(chunks.get(b"IHDR", b""))
+    header = _header(chunks.get(b"IHDR", b""), max_pixels)
     if b"acTL" in chunks:
         raise ValueError("holds several pictures (an animation). Save one of them by itself.")
     samples_HWC = _samples(header, _rows(header, chunks.get(b"IDAT", b"")))
@@ -106,7 +107,7 @@ def _chunks(content: bytes) -> dict[bytes, bytes]:
     return {kind: b"".join(parts) if kind == b"IDAT" else parts[0] for kind, parts in found.items()}
 
 
-def _header(data: bytes, *, deep: bool = False) -> _Header:
+def _header(data: bytes, max_pixels: int = MAX_PIXELS, *, deep: bool = False) -> _Header:
     if len(data) != 13:
         raise ValueError(f"{_DAMAGED}: it has no header. Replace the file.")
     width, height, bits, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", data)
@@ -115,8 +116,7 @@ def _header(data: bytes, *, deep: bool = False) -> _Header:
         raise ValueError(f"{_DAMAGED}: its header is none of a PNG. Replace the file.")
     if bits == 16 and not deep:
         raise ValueError("has 16 bits per channel, and only 8 are supported. Convert it to 8-bit RGB.")
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"has {height}x{width} pixels, at most {MAX_PIXELS} are read. Cut or shrink it.")
+    check_pixels(height, width, max_pixels)
     if interlaced:
         raise ValueError("is interlaced, which is not read here. Save it without.")
     return _Header(width, height, bits, colour_type, interlaced)
