@@ -17,3 +17,7 @@ class EngineError(ExportError):
 
 class EngineUsageError(EngineError, ExportUsageError):
     """An engine was asked for where none can be built, or of a kind that there is not."""
+
+
+class DeviceError(ExportError):
+    """A device cannot be reached, or does not do what it was asked for."""
