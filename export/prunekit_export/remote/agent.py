@@ -32,15 +32,19 @@ def inventory(folder):  # type: ignore[no-untyped-def]
 
 
 def begin(root, name):  # type: ignore[no-untyped-def]
-    """Make the hidden folder that is copied into, and say what is in it and in the one with the final name."""
-    part = os.path.join(root, "." + name + ".part")
-    os.makedirs(part, exist_ok=True)
-    final = inventory(os.path.join(root, name))
-    json.dump({"part": inventory(part), "final": final, "rsync": bool(shutil.which("rsync"))}, sys.stdout)
+    """Say whether the folder is there as the hashes that come by standard input want it, else what there is of it."""
+    wanted = json.load(sys.stdin)
+    part, final = os.path.join(root, "." + name + ".part"), inventory(os.path.join(root, name))
+    is_there = all(final.get(path) == wanted[path] for path in wanted)
+    if is_there:
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        os.makedirs(part, exist_ok=True)
+    json.dump({"is_there": is_there, "part": inventory(part), "rsync": bool(shutil.which("rsync"))}, sys.stdout)
 
 
 def publish(root, name):  # type: ignore[no-untyped-def]
-    """Hold the hidden folder to the manifest that comes by standard input, and give it the final name."""
+    """Hold the hidden folder to the hashes that come by standard input, and give it the final name."""
     wanted = json.load(sys.stdin)
     part, final = os.path.join(root, "." + name + ".part"), os.path.join(root, name)
     found = inventory(part)
@@ -61,4 +65,7 @@ def publish(root, name):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    {"begin": begin, "publish": publish}[sys.argv[1]](*sys.argv[2:])
+    try:
+        {"begin": begin, "publish": publish}[sys.argv[1]](*sys.argv[2:])
+    except OSError as error:
+        sys.exit(str(error.filename) + ": " + str(error.strerror))

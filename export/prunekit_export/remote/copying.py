@@ -63,23 +63,22 @@ def copy_folder(
     Raises:
         DeviceError: the device cannot be reached, has no Python, or refuses to write.
     """
-    there = cast("dict[str, Any]", parse_json(_agent(session, target, "begin").output))
-    final, part = (cast("dict[str, str]", there[key]) for key in ("final", "part"))
-    if all(final.get(path) == sha256 for path, sha256 in files.items()):
+    wanted = json.dumps(dict(files)).encode()
+    there = cast("dict[str, Any]", parse_json(_agent(session, target, "begin", wanted).output))
+    if there.get("is_there") is True:
         return
+    part = cast("dict[str, str]", there.get("part") or {})
     missing = [path for path, sha256 in files.items() if part.get(path) != sha256]
     if missing:
         send = _by_rsync if there.get("rsync") is True and shutil.which("rsync") else _by_tar
         send(session, folder, missing, target, on_copy or (lambda _sent, _all: None))
-    wanted = json.dumps(dict(files)).encode()
+    _agent(session, target, "publish", wanted)
 
+
+def _agent(session: Session, target: Target, step: str, wanted: bytes) -> Completed:
     def feed(stream: IO[bytes]) -> None:
         stream.write(wanted)
 
-    _agent(session, target, "publish", feed)
-
-
-def _agent(session: Session, target: Target, step: str, feed: Callable[[IO[bytes]], None] | None = None) -> Completed:
     text = importlib.resources.files("prunekit_export.remote").joinpath("agent.py").read_text(encoding="utf-8")
     return checked(session, session.run([target.python, "-c", text, step, target.root, target.name], feed=feed))
 
