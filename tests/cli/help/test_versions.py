@@ -9,7 +9,7 @@ from prunekit import __version__
 from prunekit_cli import versions
 from prunekit_cli.versions import TRIED, lines
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
