@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit.run import write_atomically
-from prunekit_export.engine import DEFAULT_TARGETS, build_engine, choose_package
+from prunekit_export.engine import build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.graph import ExportReport, PicturePass, export_onnx, save_onnx, set_metadata_
 from prunekit_export.padding import at_any_size
 from prunekit_export.parity import ParityReport, PictureParity, parity, parity_shapes, picture_parity
 from prunekit_export.precision import Fp16Pass, RangeReport, scan_ranges
-from prunekit_export.request import ExportRequest, ExportSummary, Precision
+from prunekit_export.request import ExportRequest, ExportSummary
 from prunekit_export.sizing import (
     calibration_batches,
     contract_at,
@@ -24,93 +24,38 @@ from prunekit_export.sizing import (
     prepared_pictures,
     tried_sides,
 )
-from prunekit_export.staging import staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import torch
-
     from prunekit_export.engine import EngineReport
     from prunekit_export.parity import Shape
     from prunekit_export.sizing import FloatArray
     from prunekit_export.staging import Stage
-    from prunekit_runtime.preprocessing import ByteArray, Preprocessing
+    from prunekit_runtime.preprocessing import Preprocessing
 
 # An fp16 file that computes less than this in fp16 is none.
 MIN_HALF_SHARE = 0.5
 
 
-def export_run(
-    segmenter: torch.nn.Module,
-    *,
-    out_dir: Path,
-    height: int,
-    width: int,
-    contract: Preprocessing,
-    class_names: Sequence[str],
-    palette: Sequence[Sequence[int]],
-    batch: int = 1,
-    dynamic: bool = False,
-    precision: Precision = "fp32",
-    trt: bool = False,
-    calibration: Sequence[torch.Tensor] = (),
-    pictures: Sequence[ByteArray] = (),
-    targets: Sequence[str] = DEFAULT_TARGETS,
-    tf32: bool = False,
-    on_stage: Callable[[str], None] | None = None,
-) -> ExportSummary:
+def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], None] | None = None) -> ExportSummary:
     """Write model.onnx, preprocessing.json, classes.json and parity.json; model.fp16.onnx and engines where asked.
 
     All of them take their names when all are proved; an export that fails or is killed leaves none. Where the engine
     alone fails, the other files are kept.
 
     Args:
-        segmenter: the folded network, images_B3HW -> logits_BKHW; one with an attribute `stride` takes multiples of it.
-        out_dir: new or empty.
-        height: of the input [px]; with `dynamic` the size the engine is tuned for.
-        width: of the input [px].
-        contract: preprocessing; written with height and width if these differ from its own.
-        class_names: K names.
-        palette: K colours, RGB.
-        batch: images at once when not `dynamic`.
-        dynamic: leave batch, height and width open.
-        precision: "fp16" adds model.fp16.onnx, and the engine is built from that.
-        trt: build an engine.
-        calibration: prepared images, float32 (N, 3, h, w) each; fp16 needs some.
-        pictures: RGB, uint8 (H, W, 3) each, on which the files are compared with the network besides drawn images.
-        targets: what TensorRT-RTX compiles for.
-        tf32: let float32 layers of the engine compute in TF32.
+        stage: where the files lie until they are proved.
+        request: the folded network, images_B3HW -> logits_BKHW, and what to write; one with an attribute `stride` takes
+            multiples of it. The contract is written with the request's height and width.
         on_stage: told what is being done.
 
     Raises:
-        ExportError: the folder is not empty, the network does not export, fp16 has no calibration images or would be
-            fp32 for the most part, or parity fails.
+        ExportError: the network does not export, fp16 has no calibration images or would be fp32 for the most part, or
+            parity fails.
         EngineError: the engine cannot be built.
     """
-    request = ExportRequest(
-        segmenter,
-        height,
-        width,
-        contract,
-        class_names,
-        palette,
-        batch=batch,
-        dynamic=dynamic,
-        precision=precision,
-        trt=trt,
-        calibration=calibration,
-        pictures=pictures,
-        targets=targets,
-        tf32=tf32,
-    )
-    with staged(out_dir) as stage:
-        return export_into(stage, request, on_stage)
-
-
-def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], None] | None = None) -> ExportSummary:
-    """Export into a stage and publish it, as `export_run` says."""
     if request.trt:
         choose_package("auto")  # a missing package is better told before the work than after
     if request.precision == "fp16" and not request.calibration:

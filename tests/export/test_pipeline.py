@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import nn
 from prunekit.models.segmenter import Segmenter
 from prunekit_export import pipeline
 from prunekit_export.errors import EngineError, ExportError
-from prunekit_export.pipeline import export_run
-from prunekit_export.request import ExportSummary
-from prunekit_export.staging import UNPROVED
+from prunekit_export.pipeline import export_into
+from prunekit_export.request import ExportRequest, ExportSummary
+from prunekit_export.staging import UNPROVED, staged
 from prunekit_runtime.preprocessing import Preprocessing, read_contract
 
 pytest.importorskip("onnxruntime", reason="parity runs in ONNX Runtime")
@@ -24,16 +25,14 @@ NAMES = ("sky", "road", "car", "pole", "sign")
 PALETTE = [(index, 2 * index, 3 * index) for index in range(5)]
 
 
-def export(segmenter: nn.Module, out_dir: Path, **options: Any) -> ExportSummary:
-    values: dict[str, Any] = {
-        "out_dir": out_dir,
-        "height": 32,
-        "width": 48,
-        "contract": Preprocessing(32, 48),
-        "class_names": NAMES,
-        "palette": PALETTE,
-    }
-    return export_run(segmenter, **(values | options))
+def export(
+    segmenter: nn.Module, out_dir: Path, on_stage: Callable[[str], None] | None = None, **options: Any
+) -> ExportSummary:
+    height, width = options.pop("height", 32), options.pop("width", 48)
+    contract = options.pop("contract", Preprocessing(32, 48))
+    request = ExportRequest(segmenter, height, width, contract, NAMES, PALETTE, **options)
+    with staged(out_dir) as stage:
+        return export_into(stage, request, on_stage)
 
 
 def test_float32_export(tiny_net: nn.Module, tmp_path: Path) -> None:

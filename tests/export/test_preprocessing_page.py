@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from prunekit.data.shapes import ShapesDataset
 from prunekit.models.segmenter import Segmenter
 from prunekit.recipe import parse_recipe
-from prunekit_export.pipeline import export_run
+from prunekit_export.pipeline import export_into
+from prunekit_export.request import ExportRequest
 from prunekit_export.running import evaluate_model
+from prunekit_export.staging import staged
 from prunekit_runtime.preprocessing import Preprocessing
 from prunekit_runtime.rules import RULES
 
@@ -80,16 +82,10 @@ def exported(request, tmp_path_factory) -> Path:
     contract, folder = CONTRACTS[request.param], tmp_path_factory.mktemp("exported") / "export"
     segmenter = Segmenter(Nearest(mean_colours(contract)), len(CLASSES), 16).eval()
     height, width = contract.network_size(contract.height or 48, contract.width or 64)
-    export_run(
-        segmenter,
-        out_dir=folder,
-        height=height,
-        width=width,
-        contract=contract,
-        class_names=CLASSES.names,
-        palette=CLASSES.palette,
-        dynamic=not contract.height,
-    )
+    names, palette = CLASSES.names, CLASSES.palette
+    request = ExportRequest(segmenter, height, width, contract, names, palette, dynamic=not contract.height)
+    with staged(folder) as stage:
+        export_into(stage, request)
     return folder
 
 
