@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 CPP = Path(__file__).parents[3] / "deploy" / "cpp"
-API = json.loads((Path(__file__).parents[1] / "tensorrt_api.json").read_text())
+API = json.loads((Path(__file__).parents[1] / "running" / "tensorrt_api.json").read_text())
 # The same member in the Python package, whose names were listed for each release.
 IN_PYTHON = {
     "IRuntime": {"deserializeCudaEngine": "deserialize_cuda_engine"},

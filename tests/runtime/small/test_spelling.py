@@ -8,7 +8,7 @@ import pytest
 
 from prunekit_runtime.spelling import in_python, option, spelled
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHARED = ("prunekit/pruning", "prunekit/workflows/library")  # what the command line and Python both call
 
 
