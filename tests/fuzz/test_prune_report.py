@@ -26,10 +26,11 @@ def test_what_is_read_of_a_pruning_can_be_shown_and_drawn(fuzz, mutate, report, 
     drawn = RunDirectory(tmp_path)
     written = {}
     monkeypatch.setattr(
-        "prunekit.workflows.pruning.report.write_atomically", lambda path, content: written.update({path: content})
+        "prunekit.workflows.pruning.report.files.write_atomically",
+        lambda path, content: written.update({path: content}),
     )
     monkeypatch.setattr(
-        "prunekit.workflows.pruning.report.write_json", lambda path, values: written.update({path: values})
+        "prunekit.workflows.pruning.report.files.write_json", lambda path, values: written.update({path: values})
     )
 
     def read(path):
