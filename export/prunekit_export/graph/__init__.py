@@ -17,5 +17,6 @@ from prunekit_export.graph.pictures import CONFIDENCE as CONFIDENCE
 from prunekit_export.graph.pictures import LABELS as LABELS
 from prunekit_export.graph.pictures import PICTURES as PICTURES
 from prunekit_export.graph.pictures import PicturePass as PicturePass
+from prunekit_export.graph.pictures import restored_logits as restored_logits
 from prunekit_export.graph.surgeon import editable as editable
 from prunekit_export.graph.surgeon import exported as exported

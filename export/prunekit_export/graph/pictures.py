@@ -44,13 +44,16 @@ class PicturePass:
     """Height and width of the pictures [px]; None leaves them open."""
     confidence: bool = False
     """Also give the softmax share of the winning class, uint8 (N, H, W): 255 is 1."""
+    stride: int = 1
+    """To which the network's file pads images by itself."""
     name: str = "pictures"
 
     def __call__(self, model: onnx.ModelProto) -> PassResult:
         """Return the model from pictures to labels.
 
         Raises:
-            ExportError: the logits have more classes than labels can name, or the contract and the network disagree.
+            ExportError: the logits have more classes than labels can name, the contract and the network disagree, or
+                the network has tensors that are called as the new ends.
         """
         import onnx
 
@@ -59,11 +62,11 @@ class PicturePass:
         graph = wrapped.graph
         images, logits = graph.input[0], graph.output[0]
         self._check(images, logits)
-        writer = _Writer()
-        self._prepare(writer, images.name)
+        writer = _Writer(_names(graph), ends=self._ends)
+        shape = self._prepare(writer, images.name)
         before = list(writer.nodes)
         writer.nodes.clear()
-        self._label(writer, logits.name)
+        self._label(writer, logits.name, shape)
         nodes = [*before, *graph.node, *writer.nodes]
         batch = images.type.tensor_type.shape.dim[0]
         graph.ClearField("node")
@@ -73,18 +76,24 @@ class PicturePass:
         return PassResult(wrapped, True)
 
     @property
-    def _resized(self) -> tuple[int, int] | None:
+    def _ends(self) -> tuple[str, ...]:
+        return (PICTURES, LABELS, CONFIDENCE) if self.confidence else (PICTURES, LABELS)
+
+    @property
+    def _target(self) -> tuple[int, int] | None:
         """Height and width that pictures are resized to; None where they keep theirs."""
         size = (self.contract.height, self.contract.width)
         return None if not self.contract.height or size == self.picture else size
 
     @property
-    def _padding(self) -> tuple[int, int]:
-        """Rows below and columns at the right; a file of open size pads inside."""
-        if not self.contract.height:
-            return 0, 0
-        rows, columns = self.contract.network_size(self.contract.height, self.contract.width)
-        return rows - self.contract.height, columns - self.contract.width
+    def _unpadded(self) -> tuple[int, int] | None:
+        """Height and width before padding; None where they follow the picture."""
+        return (self.contract.height, self.contract.width) if self.contract.height else self.picture
+
+    @property
+    def _pads_any(self) -> bool:
+        """Whether pictures of open size are padded here: the network's own padding may do."""
+        return self._unpadded is None and self.stride % self.contract.pad_multiple != 0
 
     def _check(self, images: onnx.ValueInfoProto, logits: onnx.ValueInfoProto) -> None:
         from prunekit_export.graph.onnx_export import value_dims
@@ -92,52 +101,65 @@ class PicturePass:
         _, _, *size = value_dims(images)
         classes = value_dims(logits)[1]
         fixed = [side for side in size if isinstance(side, int)]
-        expected = self.contract.network_size(self.contract.height, self.contract.width)
+        expected = self.contract.network_size(*self._unpadded) if self._unpadded else "any size"
         if fixed and tuple(fixed) != expected:
+            got = expected if isinstance(expected, str) else f"{expected[0]} x {expected[1]}"
             raise ExportError(
-                f"The network takes images of {fixed[0]} x {fixed[-1]}, and the preprocessing gives {expected[0]} x "
-                f"{expected[1]}. Export with a contract of that size."
+                f"The network takes images of {fixed[0]} x {fixed[-1]}, and the preprocessing gives {got}. "
+                "Export with a contract of that size."
             )
         if not isinstance(classes, int) or not 1 < classes <= _MAX_CLASSES:
             raise ExportError(f"Labels are uint8 and 255 is taken, so 2 to {_MAX_CLASSES} classes; got {classes}.")
 
-    def _prepare(self, writer: _Writer, images: str) -> None:
+    def _prepare(self, writer: _Writer, images: str) -> str:
+        """Write what makes `images` of pictures; return the name of the pictures' shape (N, 3, H, W), if any."""
         contract = self.contract
         value = writer.add("Cast", [PICTURES], "picture_values", to=1)  # float32
         value = writer.add("Transpose", [value], "picture_planes", perm=[0, 3, 1, 2])
-        writer.add("Shape", [value], "picture_shape")
+        needed = self._target is not None or self._pads_any
+        shape = writer.add("Shape", [value], "picture_shape") if needed else ""
         if contract.channel_order == "bgr":
             value = writer.add("Gather", [value, writer.integers("picture_order", [2, 1, 0])], "picture_bgr", axis=1)
-        if self._resized is not None:
-            value = writer.resize(value, "picture_shape", writer.integers("picture_size", self._resized), "resized")
+        if self._target is not None:
+            value = writer.resize(value, shape, writer.integers("picture_size", self._target), "picture_resized")
         value = writer.add("Mul", [value, writer.number("picture_scale", contract.scale)], "picture_scaled")
         value = writer.add("Sub", [value, writer.planes("picture_mean", contract.mean)], "picture_centred")
-        rows, columns = self._padding
-        padded = bool(rows or columns)
-        value = writer.add(
-            "Div", [value, writer.planes("picture_std", contract.std)], "picture_normal" if padded else images
-        )
-        if padded:
-            amounts = writer.integers("picture_pads", [0, 0, 0, 0, 0, 0, rows, columns])
-            writer.add("Pad", [value, amounts], images, mode="constant")
+        value = writer.add("Div", [value, writer.planes("picture_std", contract.std)], "picture_normal")
+        amounts = self._amounts(writer, shape)
+        if amounts is not None:
+            value = writer.add("Pad", [value, amounts], "picture_padded", mode="constant")
+        writer.rename_(value, images)
+        return shape
 
-    def _label(self, writer: _Writer, logits: str) -> None:
-        value = logits
-        if any(self._padding):
-            ends = writer.integers("logit_ends", [self.contract.height, self.contract.width])
-            starts, axes = writer.integers("logit_starts", [0, 0]), writer.integers("logit_axes", [2, 3])
-            value = writer.add("Slice", [value, starts, ends, axes], "logits_cropped")
-        if self._resized is not None:
-            spatial = writer.picture_size("picture_shape")
-            writer.add("Shape", [value], "logit_shape")
-            value = writer.resize(value, "logit_shape", spatial, "logits_resized")
+    def _amounts(self, writer: _Writer, shape: str) -> str | None:
+        """Return what is padded, before and after each axis; None where nothing is."""
+        if self._unpadded is not None:
+            padded = self.contract.network_size(*self._unpadded)
+            rows, columns = (new - old for new, old in zip(padded, self._unpadded, strict=True))
+            return writer.integers("picture_pads", [0, 0, 0, 0, 0, 0, rows, columns]) if rows or columns else None
+        return writer.pads_to(shape, self.contract.pad_multiple) if self._pads_any else None
+
+    def _label(self, writer: _Writer, logits: str, shape: str) -> None:
+        value = self._restored(writer, logits, shape)
         best = writer.add("ArgMax", [value], "best_class", axis=1, keepdims=0, select_last_index=0)
-        writer.add("Cast", [best], LABELS, to=2)  # uint8
+        writer.end("Cast", [best], LABELS, to=2)  # uint8
         if self.confidence:
-            shares = writer.add("Softmax", [value], "shares", axis=1)
+            shares = writer.add("Softmax", [value], "class_shares", axis=1)
             largest = writer.add("ReduceMax", [shares, writer.integers("class_axis", [1])], "largest_share", keepdims=0)
             scaled = writer.add("Mul", [largest, writer.number("byte_scale", 255.0)], "share_scaled")
-            writer.add("Cast", [writer.add("Round", [scaled], "share_rounded")], CONFIDENCE, to=2)
+            writer.end("Cast", [writer.add("Round", [scaled], "share_rounded")], CONFIDENCE, to=2)
+
+    def _restored(self, writer: _Writer, logits: str, shape: str) -> str:
+        """Return the logits without padding and at the pictures' size."""
+        value = logits
+        if self._pads_any or (self._unpadded and self.contract.network_size(*self._unpadded) != self._unpadded):
+            ends = writer.integers("logit_ends", self._unpadded) if self._unpadded else writer.sides(shape)
+            starts, axes = writer.integers("logit_starts", [0, 0]), writer.integers("logit_axes", [2, 3])
+            value = writer.add("Slice", [value, starts, ends, axes], "logits_cropped")
+        if self._target is not None:
+            own = writer.add("Shape", [value], "logit_shape")
+            value = writer.resize(value, own, writer.sides(shape), "logits_resized")
+        return value
 
     def _declare(self, graph: onnx.GraphProto, batch: int | str) -> None:
         """Give the graph its new ends."""
@@ -147,23 +169,51 @@ class PicturePass:
         graph.ClearField("input")
         graph.ClearField("output")
         graph.input.append(make_tensor_value_info(PICTURES, 2, [batch, *size, 3]))
-        for name in (LABELS, CONFIDENCE) if self.confidence else (LABELS,):
+        for name in self._ends[1:]:
             graph.output.append(make_tensor_value_info(name, 2, [batch, *size]))
 
 
-class _Writer:
-    """Nodes and constants in the order they are asked for."""
+def restored_logits(model: onnx.ModelProto) -> str:
+    """Return the name of the logits at the pictures' size in a model that this pass made: what ArgMax chooses by."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    best = makers[makers[LABELS].input[0]]
+    return best.input[0]
 
-    def __init__(self) -> None:
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """Return every name that the graph uses, those of its nodes included."""
+    values = {name for node in graph.node for name in (*node.input, *node.output, node.name)}
+    return values | {each.name for each in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)}
+
+
+class _Writer:
+    """Nodes and constants in the order they are asked for; names that the network has taken get a line behind."""
+
+    def __init__(self, taken: set[str], ends: Sequence[str]) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        both = sorted(taken & set(ends))
+        if both:
+            raise ExportError(
+                f"The network has tensors called {', '.join(both)}, as the graph from pictures to labels calls its "
+                "ends. Rename them in the network, or export without that graph."
+            )
+        self._taken = taken | set(ends)
+        self._sides = ""
 
     def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add a node that is called as its output, and return that."""
-        from onnx.helper import make_node
+        return self._add(operator, inputs, self._fresh(output), attributes)
 
-        self.nodes.append(make_node(operator, inputs, [output], name=output, **attributes))
-        return output
+    def end(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add the node that makes an output of the graph."""
+        return self._add(operator, inputs, output, attributes)
+
+    def rename_(self, old: str, new: str) -> None:
+        """Let the last node, which made `old`, make `new`, which the network reads."""
+        node = self.nodes[-1]
+        assert list(node.output) == [old]
+        node.output[:] = [new]
 
     def integers(self, name: str, values: Sequence[int]) -> str:
         return self._constant(name, np.array(values, dtype=np.int64))
@@ -174,10 +224,20 @@ class _Writer:
     def planes(self, name: str, values: Sequence[float]) -> str:
         return self._constant(name, np.array(values, dtype=np.float32).reshape(1, 3, 1, 1))
 
-    def picture_size(self, shape: str) -> str:
-        """Return H and W of a shape (N, C, H, W)."""
-        starts, ends = self.integers("spatial_start", [2]), self.integers("spatial_end", [4])
-        return self.add("Slice", [shape, starts, ends], "picture_sides")
+    def sides(self, shape: str) -> str:
+        """Return H and W of the pictures' shape (N, 3, H, W)."""
+        if not self._sides:
+            starts, ends = self.integers("spatial_start", [2]), self.integers("spatial_end", [4])
+            self._sides = self.add("Slice", [shape, starts, ends], "picture_sides")
+        return self._sides
+
+    def pads_to(self, shape: str, multiple: int) -> str:
+        """Return what pads any shape (N, 3, H, W) to a multiple: integers that every parser folds into shapes."""
+        sides, step = self.sides(shape), self.integers("pad_multiple", [multiple, multiple])
+        raised = self.add("Add", [sides, self.integers("multiple_less_one", [multiple - 1] * 2)], "sides_raised")
+        padded = self.add("Mul", [self.add("Div", [raised, step], "sides_counted"), step], "sides_padded")
+        amounts = self.add("Sub", [padded, sides], "sides_missing")
+        return self.add("Concat", [self.integers("pads_none", [0] * 6), amounts], "picture_pads", axis=0)
 
     def resize(self, value: str, shape: str, size: str, output: str) -> str:
         """Resize (N, C, ., .) of this shape to a size: bilinear, half-pixel centres, no antialias."""
@@ -196,5 +256,18 @@ class _Writer:
     def _constant(self, name: str, value: np.ndarray[Any, Any]) -> str:
         from onnx.numpy_helper import from_array
 
-        self.constants.append(from_array(value, name))
+        fresh = self._fresh(name)
+        self.constants.append(from_array(value, fresh))
+        return fresh
+
+    def _add(self, operator: str, inputs: Sequence[str], output: str, attributes: dict[str, Any]) -> str:
+        from onnx.helper import make_node
+
+        self.nodes.append(make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def _fresh(self, name: str) -> str:
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
         return name

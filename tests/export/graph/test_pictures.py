@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prunekit_export.errors import ExportError
-from prunekit_export.graph import PicturePass, export_onnx, save_onnx
+from prunekit_export.graph import PicturePass, export_onnx, restored_logits, save_onnx
 from prunekit_runtime.preprocessing import Preprocessing, resize_bilinear
 from prunekit_runtime.running.ort import OrtRunner
 from prunekit_runtime.running.picturing import PictureModel
@@ -118,6 +118,37 @@ def test_a_file_of_open_size_labels_pictures_of_any_size(tmp_path):
             expected, got = (model.labels(model.compute(model.prepare(picture)), *size) for model in models)
             clear = decided(contract, apart, picture)
             assert (expected == got)[clear].all()
+
+
+def test_a_file_of_open_size_pads_pictures_as_the_contract_says_and_not_only_as_the_network_does(tmp_path):
+    contract = Preprocessing(0, 0, pad_multiple=16)
+    path, labels = tmp_path / "model.onnx", tmp_path / "labels.onnx"
+    export_onnx(Small(5, 0), path, height=32, width=32, dynamic=True, stride=4)
+    model = PicturePass(contract, stride=4)(onnx.load_model(path)).model
+    logits = onnx.helper.make_tensor_value_info(restored_logits(model), 1, ["n", "k", "y", "x"])
+    model.graph.output.append(logits)
+    save_onnx(model, labels)
+    with OrtRunner(path) as apart, OrtRunner(labels, graph="labels") as inside:
+        for size in ((33, 47), (32, 32), (61, 18)):
+            picture = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+            expected = contract.restore_logits(apart.run(contract.prepare(picture)), *size)
+            _, got = inside.run_all(picture[None])
+            assert np.abs(got[0] - expected).max() < 1e-5
+
+
+def test_names_that_the_network_has_taken_are_not_taken_again(tmp_path):
+    contract = Preprocessing(16, 24, pad_multiple=16)
+    path, _ = written(tmp_path, contract, 4, 3, picture=(20, 30))
+    network = onnx.load_model(path)
+    for node in network.graph.node:
+        node.input[:] = ["picture_scaled" if name == "a" else name for name in node.input]
+        node.output[:] = ["picture_scaled" if name == "a" else name for name in node.output]
+    save_onnx(PicturePass(contract, (20, 30))(network).model, tmp_path / "labels.onnx")
+    for node in network.graph.node:
+        node.input[:] = ["labels" if name == "b" else name for name in node.input]
+        node.output[:] = ["labels" if name == "b" else name for name in node.output]
+    with pytest.raises(ExportError, match="tensors called labels"):
+        PicturePass(contract, (20, 30))(network)
 
 
 def test_among_equal_classes_the_lowest_wins(tmp_path):
