@@ -64,7 +64,7 @@ def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], 
     full = _write_fp32(job)
     half = _write_fp16(job) if request.precision == "fp16" else None
     written = [each for each in (full, half) if each]
-    labels = [_write_labels(job, each.onnx.path) for each in written] if request.end2end else []
+    labels = [_write_labels(job, each.onnx) for each in written] if request.end2end else []
     _write_json(stage.folder / "preprocessing.json", job.contract.to_json())
     _write_json(stage.folder / "classes.json", job.classes)
     _write_json(stage.folder / "parity.json", _parity_json(full, half, labels))
@@ -178,14 +178,15 @@ def _write_fp16(job: _Job) -> _Written:
     return written
 
 
-def _write_labels(job: _Job, source: Path) -> PictureParity:
+def _write_labels(job: _Job, parts: ExportReport) -> PictureParity:
     """Write the file from pictures to labels beside the file of logits that it is made from, and compare them."""
     import onnx
 
-    request, path = job.request, source.with_suffix(".labels.onnx")
+    request, source = job.request, parts.path
+    path = source.with_suffix(".labels.onnx")
     job.tell(f"writing {path.name}")
     sides = picture_sides(request, job.contract)
-    wrapped = PicturePass(job.contract, sides, request.confidence)(onnx.load_model(source)).model
+    wrapped = PicturePass(job.contract, sides, request.confidence, parts.stride)(onnx.load_model(source)).model
     set_metadata_(wrapped, {"prunekit.graph": "labels"})
     save_onnx(wrapped, path)
     job.tell(f"checking {path.name} against {source.name}")

@@ -102,6 +102,56 @@ def test_it_labels_as_the_file_of_logits(exported):
     assert (expected == got).mean() > 0.999
 
 
+def test_the_report_says_how_far_logits_are_and_how_many_pixels_that_can_turn(exported):
+    (report,) = exported.labels
+    assert (report.graph, report.parts, report.confidence) == ("labels", "model.onnx", False)
+    assert 0 < report.max_rel < 1e-5
+    assert report.tied_share < 1e-3
+    assert report.untied_agreement == 1
+    assert report.chosen
+
+
+def test_labels_that_are_not_those_of_the_largest_logit_are_refused(exported, tmp_path):
+    model = onnx.load_model(exported.out_dir / "model.labels.onnx")
+    [best] = [node for node in model.graph.node if node.op_type == "ArgMax"]
+    best.op_type = "ArgMin"
+    save_onnx(model, tmp_path / "worst.labels.onnx")
+    with pytest.raises(ExportError, match="does not choose the class of the largest logit"):
+        picture_parity(exported.out_dir / "model.onnx", tmp_path / "worst.labels.onnx", CONTRACT, [], [(40, 56)])
+
+
+def test_a_confidence_that_is_not_the_share_of_the_best_class_is_refused(exported, tmp_path):
+    model = PicturePass(CONTRACT, (40, 56), confidence=True)(onnx.load_model(exported.out_dir / "model.onnx")).model
+    save_onnx(model, tmp_path / "right.labels.onnx")
+    files = exported.out_dir / "model.onnx", tmp_path / "right.labels.onnx"
+    assert picture_parity(*files, CONTRACT, pictures(40, 56), [(40, 56)]).confidence
+    [largest] = [node for node in model.graph.node if node.op_type == "ReduceMax"]
+    largest.op_type = "ReduceMin"
+    save_onnx(model, tmp_path / "wrong.labels.onnx")
+    with pytest.raises(ExportError, match="does not choose the class of the largest logit"):
+        picture_parity(files[0], tmp_path / "wrong.labels.onnx", CONTRACT, [], [(40, 56)])
+
+
+def test_the_pictures_of_a_batch_are_compared_each(exported, tmp_path):
+    """A file that mixes up its pictures would pass with one picture repeated."""
+    model = onnx.load_model(exported.out_dir / "model.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    model.graph.ClearField("value_info")
+    save_onnx(model, tmp_path / "model.onnx")
+    wrapped = PicturePass(CONTRACT, (40, 56))(model).model
+    save_onnx(wrapped, tmp_path / "right.labels.onnx")
+    picture_parity(tmp_path / "model.onnx", tmp_path / "right.labels.onnx", CONTRACT, pictures(40, 56), [(40, 56)])
+    first = next(node for node in wrapped.graph.node if node.op_type == "Transpose")
+    turned = onnx.helper.make_node("Gather", [first.input[0], "turned"], ["turned_pictures"], axis=0)
+    first.input[0] = "turned_pictures"
+    wrapped.graph.node.insert(1, turned)
+    wrapped.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 0]), "turned"))
+    save_onnx(wrapped, tmp_path / "turned.labels.onnx")
+    with pytest.raises(ExportError, match="relative error of the logits"):
+        picture_parity(tmp_path / "model.onnx", tmp_path / "turned.labels.onnx", CONTRACT, [], [(40, 56)])
+
+
 @pytest.mark.parametrize("wrong", [{"confidence": True}, {"picture_size": (8, 8)}, {"picture_size": "any"}])
 def test_options_of_such_a_file_without_it_are_refused(wrong):
     with pytest.raises(ExportUsageError, match="end2end"):
