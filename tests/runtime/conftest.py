@@ -97,8 +97,9 @@ class HostCuda:
         self.records.append(event)
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        assert self.records[-2:] == [start, end]
-        return 0.25
+        last = self.records[-4:]  # before copying in, after it, after computing, after copying out
+        assert last[last.index(start) + 1] == end
+        return (0.125, 0.25, 0.5)[last.index(start)]
 
 
 class HostContext:

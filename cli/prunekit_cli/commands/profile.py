@@ -89,17 +89,32 @@ def _announce(config: "ProfileConfig") -> None:
 
 
 def _show(report: "ProfileReport") -> None:
-    title = f"Latency at {report.batch}x3x{report.height}x{report.width}, {report.models[0].latency.runs} runs each"
-    columns = ("model", "ran on", "p50", "p90", "p99", "spread", "images/s")
-    output.show(Table(title, columns, [_row(entry) for entry in report.models]))
+    runs, columns = f"{report.models[0].latency.runs} runs each", ("p50", "p90", "p99", "spread", "images/s")
+    if any(entry.graph == "labels" for entry in report.models):
+        rows = [(*_model(entry), _taken(entry), *_numbers(entry)) for entry in report.models]
+        output.show(Table(f"Latency, {runs}", ("model", "ran on", "input and output", *columns), rows))
+    else:
+        rows = [(*_model(entry), *_numbers(entry)) for entry in report.models]
+        title = f"Latency at {report.batch}x3x{report.height}x{report.width}, {runs}"
+        output.show(Table(title, ("model", "ran on", *columns), rows))
     output.result(f"Peak memory of the process: {formats.file_size(report.peak_memory_bytes)}")
     if report.speed_up is not None:
         first, last = report.models[0].model, report.models[-1].model
         output.result(f"{first} is {report.speed_up:.2f} times as fast as {last} (medians of alternating runs).")
 
 
-def _row(entry: "ModelLatency") -> tuple[str, ...]:
+def _model(entry: "ModelLatency") -> tuple[str, str]:
+    return str(entry.model), entry.ran_on
+
+
+def _taken(entry: "ModelLatency") -> str:
+    """Say what was timed: a whole, from pictures to labels, is no network alone."""
+    shape = "x".join(map(str, entry.input_shape))
+    return f"{'pictures' if entry.graph == 'labels' else 'images'} {shape} to {entry.graph}"
+
+
+def _numbers(entry: "ModelLatency") -> tuple[str, ...]:
     latency = entry.latency
     times = (formats.milliseconds(value_ms) for value_ms in (latency.p50_ms, latency.p90_ms, latency.p99_ms))
     spread = formats.percent(latency.std_ms / latency.mean_ms)
-    return (str(entry.model), entry.ran_on, *times, spread, f"{latency.images_per_s:.1f}")
+    return (*times, spread, f"{latency.images_per_s:.1f}")

@@ -4,7 +4,8 @@ Shape suffixes: N images, K classes, h, w the network's size, H, W the picture's
 """
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from prunekit_runtime.classes import MAX_CLASSES
 from prunekit_runtime.errors import ContractError
 from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 from prunekit_runtime.running.ends import check_input
+from prunekit_runtime.running.opening import open_runner
+from prunekit_runtime.running.ort import Provider
 from prunekit_runtime.running.runner import Graph, Runner, Shape, check_finite
 
 Array = npt.NDArray[Any]
@@ -39,6 +42,21 @@ class PictureModel:
     def input_shape(self) -> Shape:
         """Of the input, None where it takes any size."""
         return self.runner.input_shape
+
+    @property
+    def last_parts_ms(self) -> "dict[str, float]":
+        """Return the time of the last run by part [ms], where the runner knows it: copy_in, compute, copy_out."""
+        return dict(getattr(self.runner, "last_parts_ms", {}))
+
+    def close(self) -> None:
+        """Release the model; closing twice is harmless."""
+        self.runner.close()
+
+    def __enter__(self) -> "PictureModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def prepare(self, image_HW3: ByteArray) -> Array:
         """Return the input that a picture gives, (1, 3, h, w) float32 or (1, H, W, 3) uint8.
@@ -83,6 +101,29 @@ class PictureModel:
         if output_1.shape[1] > MAX_CLASSES:
             raise ContractError(f"{self.name} gives {output_1.shape[1]} classes, at most {MAX_CLASSES} are labelled.")
         return self.contract.restore_labels(output_1, height, width)
+
+
+def open_picture_model(
+    path: Path,
+    contract: Preprocessing,
+    *,
+    graph: Optional[Graph] = None,
+    provider: Optional[Provider] = None,
+    threads: Optional[int] = None,
+) -> PictureModel:
+    """Open an engine or an ONNX file of either graph for labelling pictures.
+
+    Args:
+        path: the model file.
+        contract: of the model.
+        graph: what the file must be; None takes it as it is.
+        provider: of ONNX Runtime, the CPU where it is None.
+        threads: of ONNX Runtime.
+
+    Raises:
+        RunnerError: the file cannot be run here, or is the other graph.
+    """
+    return PictureModel(open_runner(path, provider=provider, threads=threads, graph=graph), contract)
 
 
 def stacked(inputs: "list[Array]", batch: "int | None") -> Array:

@@ -21,6 +21,7 @@ from prunekit_runtime.running.plan import read_plan_header
 from prunekit_runtime.running.plan import sniff_plan as sniff_plan
 from prunekit_runtime.running.runner import ClosingRunner, Graph, check_memory, show_shape
 
+PARTS = ("copy_in", "compute", "copy_out")
 _INSTALL: dict[str, str] = {
     "tensorrt": "On a Jetson it comes with JetPack (python3-libnvinfer); elsewhere: pip install 'prunekit[trt]'",
     "tensorrt_rtx": "pip install 'prunekit[rtx]'",
@@ -28,7 +29,7 @@ _INSTALL: dict[str, str] = {
 
 
 class TrtRunner(ClosingRunner):
-    """An engine on the GPU; `last_compute_ms` is the GPU's own time of the last run.
+    """An engine on the GPU; `last_compute_ms` is the GPU's own time of the last run, `last_parts_ms` with both copies.
 
     A run copies in, computes, copies out and waits, so its wall time includes both copies. `graph` is what the caller
     can run, None for either.
@@ -53,11 +54,17 @@ class TrtRunner(ClosingRunner):
                 f"Engine {path} gives no execution context: {self._complaint()}. Is the GPU's memory full?"
             )
         self._describe(trt, graph)
-        self._stream, self._start, self._end = self._cuda.stream(), self._cuda.event(), self._cuda.event()
-        self.last_compute_ms = float("nan")
+        self._stream = self._cuda.stream()
+        self._marks = [self._cuda.event() for _ in (*PARTS, "end")]
+        self.last_parts_ms = dict.fromkeys(PARTS, float("nan"))
 
     def __enter__(self) -> "TrtRunner":
         return self
+
+    @property
+    def last_compute_ms(self) -> float:
+        """Time of the last run between the copies [ms]."""
+        return self.last_parts_ms["compute"]
 
     def run(self, inputs: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
         """Run normalised images (N, 3, h, w) to logits (N, K, h, w), or pictures (N, H, W, 3) to labels (N, H, W).
@@ -78,16 +85,20 @@ class TrtRunner(ClosingRunner):
         self.ends.check(inputs)
         taken, given = self._bound(inputs.shape)
         taken.host_array(inputs.shape)[...] = inputs
+        begun, copied_in, computed, copied_out = self._marks
+        self._cuda.record(begun, self._stream)
         self._cuda.copy_in(taken.device, taken.host, inputs.nbytes, self._stream)
-        self._cuda.record(self._start, self._stream)
+        self._cuda.record(copied_in, self._stream)
         if not self._context.execute_async_v3(self._stream):
             raise RunnerError(f"{self.name} failed on {self.path}: {self._complaint()}.")
-        self._cuda.record(self._end, self._stream)
+        self._cuda.record(computed, self._stream)
         shapes = [tuple(self._context.get_tensor_shape(name)) for name in self.outputs]
         for buffer, shape in zip(given, shapes, strict=False):
             self._cuda.copy_out(buffer.host, buffer.device, bytes_of(shape, buffer.dtype), self._stream)
+        self._cuda.record(copied_out, self._stream)
         self._cuda.synchronise(self._stream)
-        self.last_compute_ms = self._cuda.elapsed_ms(self._start, self._end)
+        pairs = zip(PARTS, self._marks, self._marks[1:], strict=False)
+        self.last_parts_ms = {part: self._cuda.elapsed_ms(start, end) for part, start, end in pairs}
         return [buffer.host_array(shape).copy() for buffer, shape in zip(given, shapes, strict=False)]
 
     def close(self) -> None:
@@ -98,8 +109,8 @@ class TrtRunner(ClosingRunner):
             buffer.free()
         self._buffers.clear()
         self._context = self._engine = self._runtime = None
-        self._cuda.free_event(self._start)
-        self._cuda.free_event(self._end)
+        for mark in self._marks:
+            self._cuda.free_event(mark)
         self._cuda.free_stream(self._stream)
 
     def _deserialised(self, trt: Any) -> Any:

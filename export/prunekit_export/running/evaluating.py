@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from prunekit.progress import tell, told
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.running.runners import contract_for, open_runner
@@ -79,7 +77,7 @@ def evaluate_model(
         check_labels(dataset, split, data)
     with open_runner(path, provider=provider, threads=threads, trust_code=trust_code, graph=None) as runner:
         contract = contract_for(runner, path)
-        _check_names(path, dataset.classes.names)
+        _check_names(path, dataset.classes.names, as_many=runner.graph == "labels")
         if on_ready is not None:
             on_ready()
         matrix = evaluate_runner(runner, dataset, contract, on_image=on_image)
@@ -88,8 +86,11 @@ def evaluate_model(
     return EvalReport(path, ran_on, data.name, split, len(dataset), names, matrix.to_json(), labels)
 
 
-def _check_names(path: Path, names: tuple[str, ...]) -> None:
-    """Refuse the same number of classes under other names or in another order; a model may not know its names."""
+def _check_names(path: Path, names: tuple[str, ...], *, as_many: bool) -> None:
+    """Refuse the same number of classes under other names or in another order; a model may not know its names.
+
+    How many classes logits have, they show; a graph that gives labels does not, so that its list must be as long.
+    """
     from prunekit.modelfile import read_card
     from prunekit.run import RunDirectory, read_json
 
@@ -100,12 +101,20 @@ def _check_names(path: Path, names: tuple[str, ...]) -> None:
         known = read_json(beside).get("names")
     else:
         return
+    if as_many and isinstance(known, list) and len(known) != len(names):
+        raise _other_number(len(known), len(names))
     if known != list(names) and isinstance(known, list) and len(known) == len(names):
         place = next(place for place, name in enumerate(names) if known[place] != name)
         raise ExportUsageError(
             f"Class {place} is {str(known[place])[:80]!r} in the model and {names[place]!r} in the data set. Evaluate "
             "with the model's class list, in its order: --set data.classes=FILE"
         )
+
+
+def _other_number(got: int, wanted: int) -> ExportUsageError:
+    return ExportUsageError(
+        f"The model has {got} classes, the data set {wanted}. Name the data set it was trained on: --data, --root."
+    )
 
 
 def _tell(done: int, images: int) -> None:
@@ -123,7 +132,7 @@ def evaluate_runner(
 
     Raises:
         ExportError: the model has another number of classes than the data set.
-        RunnerError: the images do not fit the model, or its logits are not finite.
+        RunnerError: the images do not fit the model, or its logits are not finite, where it gives any.
     """
     import torch
 
@@ -132,16 +141,12 @@ def evaluate_runner(
     matrix, model = ConfusionMatrix(len(dataset.classes), dataset.classes.ignore_index), PictureModel(runner, contract)
     for index in range(len(dataset)):
         sample = dataset[index]
-        inputs = model.prepare(np.ascontiguousarray(sample.image_3HW.permute(1, 2, 0).numpy()))
-        output_1 = model.compute(inputs)
+        output_1 = model.compute(model.prepare(sample.image_3HW.permute(1, 2, 0).numpy()))
+        if model.graph == "logits" and output_1.shape[1] != len(dataset.classes):
+            raise _other_number(output_1.shape[1], len(dataset.classes))
         labels_HW = model.labels(output_1, *sample.labels_HW.shape)
-        # Labels do not tell how many classes there are, only the highest that was seen.
-        classes = output_1.shape[1] if model.graph == "logits" else max(int(labels_HW.max()) + 1, len(dataset.classes))
-        if classes != len(dataset.classes):
-            raise ExportUsageError(
-                f"The model has {classes} classes, the data set {len(dataset.classes)}. "
-                "Name the data set it was trained on: --data, --root."
-            )
+        if labels_HW.max() >= len(dataset.classes):
+            raise _other_number(int(labels_HW.max()) + 1, len(dataset.classes))
         matrix.update(sample.labels_HW, torch.from_numpy(labels_HW))
         (on_image or _tell)(index + 1, len(dataset))
     return matrix

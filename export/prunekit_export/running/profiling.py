@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prunekit_runtime.measuring.latency import LatencyReport
-    from prunekit_runtime.running.runner import FloatArray, Runner
+    from prunekit_runtime.preprocessing import ByteArray
+    from prunekit_runtime.running.runner import FloatArray, Graph, Runner
 
 
 MOST = 10**6  # of runs or images
@@ -64,11 +65,19 @@ class ModelLatency:
     model: Path
     ran_on: str
     latency: LatencyReport
+    graph: Graph = "logits"
+    """What was timed: prepared images to logits, or pictures to labels, all between inside."""
+    input_shape: tuple[int, ...] = ()
+    """(N, 3, h, w), or of pictures (N, H, W, 3)."""
 
 
 @dataclass(frozen=True)
 class ProfileReport:
-    """Models measured in one alternating loop on the same input, so that their ratio is fair."""
+    """Models measured in one alternating loop on the same input, so that their ratio is fair.
+
+    A graph from pictures to labels has pictures for its input, so that against a file of logits it is the whole that is
+    compared with a part.
+    """
 
     models: tuple[ModelLatency, ...]
     height: int
@@ -93,7 +102,7 @@ def profile_models(
     trust_code: bool = False,
     on_round: Callable[[int, int], None] | None = None,
 ) -> ProfileReport:
-    """Measure the models alternately on one random input.
+    """Measure the models alternately on one random input, pictures where a graph takes those.
 
     Args:
         paths: run directories, ONNX files, engines; the same one twice shows the noise.
@@ -107,23 +116,21 @@ def profile_models(
     with ExitStack() as stack:
         runners = [
             stack.enter_context(
-                open_runner(path, provider=config.provider, threads=config.threads, trust_code=trust_code)
+                open_runner(path, provider=config.provider, threads=config.threads, trust_code=trust_code, graph=None)
             )
             for path in paths
         ]
-        height, width = _input_size(runners, paths, config)
-        check_memory((config.batch, 3, height, width), "Input")
-        images_N3hw = random_images(config.batch, height, width)
-        for runner in runners:
-            check_finite(runner.run(images_N3hw), runner.name)
-        reports = _compare(runners, images_N3hw, config, on_round)
+        inputs = _inputs(runners, paths, config)
+        for runner, given in zip(runners, inputs, strict=True):
+            check_finite(runner.run(given), runner.name)
+        reports = _compare(runners, inputs, config, on_round)
     return ProfileReport(
         models=tuple(
-            ModelLatency(path, runner.name, report)
-            for path, runner, report in zip(paths, runners, reports, strict=True)
+            ModelLatency(path, runner.name, report, runner.graph, given.shape)
+            for path, runner, report, given in zip(paths, runners, reports, inputs, strict=True)
         ),
-        height=height,
-        width=width,
+        height=inputs[0].shape[1 if runners[0].graph == "labels" else 2],
+        width=inputs[0].shape[2 if runners[0].graph == "labels" else 3],
         batch=config.batch,
         threads=config.threads,
         peak_memory_bytes=peak_memory_bytes(),
@@ -135,19 +142,25 @@ def random_images(batch: int, height: int, width: int) -> FloatArray:
     return np.random.default_rng(0).standard_normal((batch, 3, height, width), dtype=np.float32)
 
 
+def random_pictures(batch: int, height: int, width: int) -> ByteArray:
+    """Return the same pictures of noise every time, uint8 (batch, height, width, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+
+
 def _compare(
     runners: Sequence[Runner],
-    images_N3hw: FloatArray,
+    inputs: Sequence[FloatArray | ByteArray],
     config: ProfileConfig,
     on_round: Callable[[int, int], None] | None,
 ) -> list[LatencyReport]:
-    def run_of(runner: Runner) -> Callable[[], None]:
+    def run_of(runner: Runner, given: FloatArray | ByteArray) -> Callable[[], None]:
         def run() -> None:
-            runner.run(images_N3hw)
+            runner.run(given)
 
         return run
 
-    runs = {f"{index}": run_of(runner) for index, runner in enumerate(runners)}
+    pairs = enumerate(zip(runners, inputs, strict=True))
+    runs = {f"{index}": run_of(runner, given) for index, (runner, given) in pairs}
     if on_round is not None:
         # One more entry of the round: its time is taken apart from the models' and dropped.
         runs["progress"] = _ticker(on_round, config.warmup_runs + config.runs)
@@ -160,18 +173,32 @@ def _ticker(on_round: Callable[[int, int], None], rounds: int) -> Callable[[], N
     return lambda: on_round(next(done), rounds)
 
 
-def _input_size(runners: Sequence[Runner], paths: Sequence[Path], config: ProfileConfig) -> tuple[int, int]:
+def _inputs(runners: Sequence[Runner], paths: Sequence[Path], config: ProfileConfig) -> list[FloatArray | ByteArray]:
+    """Return what each runner is given: all that take pictures the same ones, all that take images the same ones."""
+    made: dict[Graph, FloatArray | ByteArray] = {}
+    graphs: set[Graph] = {runner.graph for runner in runners}
+    for graph in graphs:
+        of_graph = [pair for pair in zip(runners, paths, strict=True) if pair[0].graph == graph]
+        height, width = _input_size(of_graph, config)
+        check_memory((config.batch, 3, height, width), "Input")
+        make = random_pictures if graph == "labels" else random_images
+        made[graph] = make(config.batch, height, width)
+    return [made[runner.graph] for runner in runners]
+
+
+def _input_size(models: Sequence[tuple[Runner, Path]], config: ProfileConfig) -> tuple[int, int]:
     """Return the size asked for, else the first that a model has: in its file, then in its contract."""
     if config.height:
         return config.height, config.width
-    for runner in runners:
-        height, width = runner.input_shape[2:]
+    for runner, _ in models:
+        height, width = runner.input_shape[1:3] if runner.graph == "labels" else runner.input_shape[2:]
         if height and width:
             return height, width
-    for runner, path in zip(runners, paths, strict=True):
+    for runner, path in models:
         contract = contract_of_runner(runner, path)
         if contract is not None and contract.height:
-            return contract.network_size(contract.height, contract.width)
+            size = contract.height, contract.width
+            return size if runner.graph == "labels" else contract.network_size(*size)
     raise ExportUsageError(
-        f"{paths[0]} takes images of any size and has no contract beside it. Give --height and --width."
+        f"{models[0][1]} takes images of any size and has no contract beside it. Give --height and --width."
     )

@@ -84,7 +84,8 @@ def test_runs_any_sequence_of_shapes(
             images = np.random.default_rng(height).standard_normal((batch, 3, height, width)).astype(np.float32)
             results.append((runner.run(images), np.einsum("kc,nchw->nkhw", weights_K3, images)))
             assert runner.last_compute_ms == 0.25
-            assert len(host_cuda.held) == 4 + 3  # two buffers, each on both sides; a stream and two events
+            assert runner.last_parts_ms == {"copy_in": 0.125, "compute": 0.25, "copy_out": 0.5}
+            assert len(host_cuda.held) == 4 + 5  # two buffers, each on both sides; a stream and four events
     assert not host_cuda.held
     for logits, expected in results:  # earlier results must outlive later runs and the runner itself
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
