@@ -218,8 +218,9 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
 def _labels(labels: "PictureParity") -> str:
     sizes = ", ".join(f"{height}x{width}" for height, width in labels.sizes)
     return (
-        f"{labels.file}: pictures to labels, the same labels on {100 * labels.label_agreement:.3f} % of the pixels "
-        f"({100 * labels.decided_agreement:.3f} % of those that rounding does not decide) at {sizes}"
+        f"{labels.file} against preprocessing, {labels.parts} and postprocessing, run by {labels.runtime}, pictures of "
+        f"{sizes}: error of the logits {labels.max_rel:.1e}, the same labels on {100 * labels.label_agreement:.3f} % "
+        f"of the pixels and wherever classes are not tied ({100 * labels.tied_share:.3f} % are)"
     )
 
 

@@ -144,10 +144,13 @@ class PicturePass:
         best = writer.add("ArgMax", [value], "best_class", axis=1, keepdims=0, select_last_index=0)
         writer.end("Cast", [best], LABELS, to=2)  # uint8
         if self.confidence:
-            shares = writer.add("Softmax", [value], "class_shares", axis=1)
-            largest = writer.add("ReduceMax", [shares, writer.integers("class_axis", [1])], "largest_share", keepdims=0)
-            scaled = writer.add("Mul", [largest, writer.number("byte_scale", 255.0)], "share_scaled")
-            writer.end("Cast", [writer.add("Round", [scaled], "share_rounded")], CONFIDENCE, to=2)
+            # 1 / sum(exp(value - largest)) is the softmax of the largest; for Softmax itself ONNX Runtime transposes.
+            classes = writer.integers("class_axis", [1])
+            largest = writer.add("ReduceMax", [value, classes], "largest_logit", keepdims=1)
+            powers = writer.add("Exp", [writer.add("Sub", [value, largest], "logits_below")], "class_powers")
+            total = writer.add("ReduceSum", [powers, classes], "powers_summed", keepdims=0)
+            share = writer.add("Div", [writer.number("byte_scale", 255.0), total], "largest_share")
+            writer.end("Cast", [writer.add("Round", [share], "share_rounded")], CONFIDENCE, to=2)
 
     def _restored(self, writer: _Writer, logits: str, shape: str) -> str:
         """Return the logits without padding and at the pictures' size."""
