@@ -49,3 +49,10 @@ def test_criteria_are_compared_and_drawn(tmp_path: Path) -> None:
     lines = printed("allocation_table.py", str(out)).splitlines()
     rows = [line.split(" | ")[1] for line in lines if line.startswith("| street_net ")]
     assert rows == ["50%", "60%"] * 2, "what was cut both ways, after and before training"
+
+
+@pytest.mark.slow
+def test_postprocessing_is_measured_both_ways() -> None:
+    rows = [line for line in printed("postprocess.py", "--shrink", "8", "--rounds", "2").splitlines() if "MiB" in line]
+    assert [row.split(" | ")[1] for row in rows] == ["64x128", "135x240", "128x256"]
+    assert rows[0].endswith("| 0.1 + 0.6 MiB | 0.1 + 0.0 MiB |")

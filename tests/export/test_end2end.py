@@ -1,6 +1,9 @@
 """An export with the graph from pictures to labels: its sizes, precisions and engines, and who takes the file."""
 
 import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from prunekit.data.registry import open_dataset
@@ -180,3 +184,17 @@ def test_a_file_of_labels_is_profiled_on_pictures_and_says_so(exported: Path) ->
     whole, parts = report.models
     assert (whole.graph, whole.input_shape) == ("labels", (1, *SIZE, 3))
     assert (parts.graph, parts.input_shape) == ("logits", (1, 3, 48, 64))
+
+
+def test_the_reader_of_the_page_labels_a_picture_as_prunekit_does(exported: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    [block] = re.findall(r"```python\n(.*?)```", page, re.S)
+    (tmp_path / "reader.py").write_text(block)
+    picture_HW3 = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(picture_HW3).save(tmp_path / "picture.png")
+    model = exported / "model.labels.onnx"
+    command = [sys.executable, "reader.py", str(model), "picture.png", "mask.png"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with open_picture_model(model, read_contract(exported / "preprocessing.json")) as opened:
+        expected_HW = opened.labels(opened.compute(opened.prepare(picture_HW3)), *SIZE)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")), expected_HW)
