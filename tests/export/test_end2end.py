@@ -1,6 +1,7 @@
 """An export with the graph from pictures to labels: its sizes, precisions and engines, and who takes the file."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -21,10 +22,12 @@ from prunekit.run import RunDirectory
 from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.graph import value_dims
 from prunekit_export.pipeline import export_into
+from prunekit_export.predicting import PredictConfig, find_inputs, predict
 from prunekit_export.request import ExportRequest, ExportSummary
 from prunekit_export.running import ProfileConfig, evaluate_model, profile_models
 from prunekit_export.staging import staged
 from prunekit_export.workflow import ExportConfig, export_model
+from prunekit_runtime.__main__ import main
 from prunekit_runtime.errors import RunnerError
 from prunekit_runtime.preprocessing import Preprocessing, read_contract
 from prunekit_runtime.running.picturing import open_picture_model
@@ -184,6 +187,49 @@ def test_a_file_of_labels_is_profiled_on_pictures_and_says_so(exported: Path) ->
     whole, parts = report.models
     assert (whole.graph, whole.input_shape) == ("labels", (1, *SIZE, 3))
     assert (parts.graph, parts.input_shape) == ("logits", (1, 3, 48, 64))
+
+
+@pytest.fixture(scope="module")
+def open_export(run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("open") / "export"
+    export_model(run, ExportConfig(end2end=True, dynamic=True), folder)
+    return folder
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_both_files_and_both_commands_give_the_same_masks(
+    open_export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], batch_size: int | None
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, size in enumerate([SIZE, SIZE, (51, 40)]):
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((size[1], size[0])).save(photos / f"{number}.png")
+    masks: list[list[Any]] = []
+    for name in ("model.onnx", "model.labels.onnx"):
+        out = tmp_path / name
+        config = PredictConfig(kinds=("mask",), batch_size=batch_size, threads=1)
+        report = predict(open_export / name, find_inputs([photos]), out, config)
+        assert (report.written, report.failed) == (3, ())
+        assert report.classes == tuple(json.loads((open_export / "classes.json").read_text())["names"])
+        masks.append([np.asarray(Image.open(path)) for path in sorted((out / "mask").iterdir())])
+    device = ["predict", str(open_export / "model.labels.onnx"), str(photos), "--out", str(tmp_path / "device")]
+    assert main([*device, "--as", "mask", "--threads", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["written"] == 3
+    masks.append([np.asarray(Image.open(path)) for path in sorted((tmp_path / "device/mask").iterdir())])
+    for parts, whole, on_device in zip(*masks, strict=True):
+        assert (parts == whole).mean() > 0.999
+        np.testing.assert_array_equal(whole, on_device)
+
+
+def test_pictures_of_another_size_are_said_and_the_others_done(exported: Path, tmp_path: Path) -> None:
+    for name, size in (("fits", SIZE), ("other", (SIZE[0] + 1, SIZE[1]))):
+        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    inputs = find_inputs([tmp_path / "fits.png", tmp_path / "other.png"])
+    report = predict(exported / "model.labels.onnx", inputs, tmp_path / "out", PredictConfig(kinds=("mask",)))
+    assert report.written == 1
+    [failure] = report.failed
+    assert "Give pictures of that size" in failure["reason"]
 
 
 def test_the_reader_of_the_page_labels_a_picture_as_prunekit_does(exported: Path, tmp_path: Path) -> None:
