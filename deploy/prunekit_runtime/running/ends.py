@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from prunekit_runtime.errors import RunnerError, RunnerUsageError
 from prunekit_runtime.running.runner import Graph, Shape, check_images, show_shape
+from prunekit_runtime.spelling import spelled
 
 GIVES: dict[str, str] = {
     "logits": "prepared images, float32 (N, 3, h, w), and gives logits",
@@ -98,9 +99,18 @@ def check_input(inputs: "npt.NDArray[Any]", graph: Graph, shape: Shape) -> None:
     if graph == "labels":
         raise RunnerError(
             f"The model takes pictures, uint8 {show_shape(shape)}, got {kind} {show_shape(got)}. Give pictures of "
-            "that size, or export the model for theirs: prunekit export --end2end --picture-size HxW."
+            f"that size{_export_for(got)}."
         )
     check_images(inputs, shape)
+
+
+def _export_for(shape: Shape) -> str:
+    """Return how a model is made that takes pictures of this shape, if they are any."""
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        return ""
+    height, width = shape[1:3]
+    command = f"prunekit export --end2end --picture-size {height}x{width}"
+    return f", or export one for theirs: {spelled(command, f'end2end=True, picture_size=({height}, {width})')}"
 
 
 def bytes_of(shape: "tuple[int, ...]", dtype: str) -> int:

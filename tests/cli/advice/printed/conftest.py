@@ -124,6 +124,11 @@ def an_unfinished_export() -> str:
     return told("eval", "dense/model.onnx", "--data", "camvid", "--root", "camvid")
 
 
+def pictures_of_another_size() -> str:
+    told("export", "runs/0001-train", "--end2end", "--picture-size", "40x56")
+    return told("eval", "runs/0001-train/export/model.labels.onnx")
+
+
 def foreign_code() -> str:
     told("train", "--model", "python:mynets.tiny:build", "--out", "theirs")
     return told("eval", "theirs")
@@ -221,6 +226,7 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "weights spoilt": spoilt("runs/0001-train"),
     "pruned weights spoilt": spoilt("runs/0002-prune"),
     "code of others": foreign_code,
+    "pictures of another size": pictures_of_another_size,
     "a run on TensorRT": of("eval", "runs/0001-train", "--provider", "tensorrt"),
     "a file without its contract": no_contract,
     "an unfinished export": an_unfinished_export,
