@@ -196,6 +196,7 @@ def open_export(run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.slow  # an open export is compared at seven sizes
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_both_files_and_both_commands_give_the_same_masks(
     open_export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], batch_size: int | None
