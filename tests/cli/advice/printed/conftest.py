@@ -125,8 +125,8 @@ def an_unfinished_export() -> str:
 
 
 def pictures_of_another_size() -> str:
-    told("export", "runs/0001-train", "--end2end", "--picture-size", "40x56")
-    return told("eval", "runs/0001-train/export/model.labels.onnx")
+    told("export", "runs/0001-train", "--end2end", "--picture-size", "40x56", "--out", "runs/0001-train/whole")
+    return told("eval", "runs/0001-train/whole/model.labels.onnx")
 
 
 def foreign_code() -> str:
