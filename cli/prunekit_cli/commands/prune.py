@@ -1,11 +1,13 @@
 """`prunekit prune`: remove channels that repeat each other, then train on."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunekit_cli.folders import source_run, target_run
 from prunekit_cli.options import common as options
 from prunekit_cli.options import prune as own
+from prunekit_cli.options.device import On
 from prunekit_cli.showing import output
 from prunekit_cli.showing.observing import TrainingProgress
 from prunekit_cli.showing.progress import Progress
@@ -23,6 +25,7 @@ EXAMPLES = (
     "prunekit prune runs/0001-train --ratio 0.5 --epochs 20",
     "prunekit prune --ratio 0.6 --schedule iterative --stage-epochs 5 --distill channel",
     "prunekit prune --target-latency 8ms --allocation cost --align 16",
+    "prunekit prune --target-latency 8ms --on nvidia@orin --latency-precision fp16",
     "prunekit prune --target-macs 2.5G --schedule gradual --steps 6 --min-miou 0.6",
     "prunekit prune --ratio 0.3 --criterion taylor --compensate none --json",
     "prunekit prune --list-criteria",
@@ -30,7 +33,7 @@ EXAMPLES = (
 )
 
 PANELS = {
-    "What to reach": ("ratio", "target_macs", "target_params", "target_latency"),
+    "What to reach": ("ratio", "target_macs", "target_params", "target_latency", "on"),
     "What goes": ("criterion", "list_criteria"),
     "How, in steps": ("schedule", "steps"),
     "Training": ("epochs", "lr"),
@@ -38,7 +41,8 @@ PANELS = {
 }
 
 _MEASURING = {"latency_runtime": "ort", "latency_threads": 1, "latency_precision": "fp32"}
-_NOT_CONFIG = (*_MEASURING, "run", "list_criteria", "trust_code", "out", "resume", "verbose", "as_json")
+_ON = ("on", "on_python", "ssh_config")
+_NOT_CONFIG = (*_MEASURING, *_ON, "run", "list_criteria", "trust_code", "out", "resume", "verbose", "as_json")
 
 
 def command(
@@ -50,6 +54,9 @@ def command(
     latency_runtime: own.LatencyRuntime = None,
     latency_threads: own.LatencyThreads = None,
     latency_precision: own.LatencyPrecision = None,
+    on: own.On = None,
+    on_python: own.OnPython = None,
+    ssh_config: own.SshConfig = None,
     criterion: own.Criterion = None,
     list_criteria: own.ListCriteria = False,
     allocation: own.Allocation = None,
@@ -86,31 +93,47 @@ def command(
     every = dict(locals())
     given = {name: value for name, value in every.items() if name not in _NOT_CONFIG}
     measuring = options.given({name: every[name] for name in _MEASURING})
+    place = On.given(on, on_python, ssh_config)
     wait_patiently()
     if list_criteria:
         show_criteria(as_json)
         return
     if resume is not None:
         options.refuse_with_resume(options.given(given | {"root": None, "RUN": run, "out": out}) | measuring)
-        show(_continue(resume, root, trust_code), resume, as_json=as_json, verbose=verbose, trust=_trust(trust_code))
+        show(
+            _continue(resume, root, place, trust_code),
+            resume,
+            as_json=as_json,
+            verbose=verbose,
+            trust=_trust(trust_code),
+        )
         return
     config = own.config_of(given)
-    if measuring and config.target_kind != "latency":
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in measuring)
+    if (measuring or place) and config.target_kind != "latency":
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in (*measuring, *(["on"] if place else [])))
         raise options.OptionError(f"{flags} says how --target-latency is measured, and there is none. Leave it out.")
     source = source_run(run, kinds=("train", "import"), called="trained or imported run")
     with target_run(out, "prune") as target:
-        report = _run(source, config, target, measuring, trust_code)
+        report = _run(source, config, target, measuring, place, trust_code)
         show(report, target.path, as_json=as_json, verbose=verbose, trust=_trust(trust_code))
 
 
 def _run(
-    source: "RunDirectory", config: "PruneConfig", target: "RunDirectory", measuring: dict[str, Any], trust_code: bool
+    source: "RunDirectory",
+    config: "PruneConfig",
+    target: "RunDirectory",
+    measuring: dict[str, Any],
+    device: On | None,
+    trust_code: bool,
 ) -> "PruneReport":
     from prunekit.workflows.prune import prune_run
 
-    with output.hint_on_interrupt(_hint(target, trust_code), once=target.recipe_path), Progress() as progress:
-        meter = _meter(_MEASURING | measuring, progress) if config.target_kind == "latency" else None
+    chosen = _MEASURING | ({"latency_runtime": "tensorrt"} if device else {}) | measuring
+    with (
+        output.hint_on_interrupt(_hint(target, device, trust_code), once=target.recipe_path),
+        Progress() as progress,
+        _meter(chosen if config.target_kind == "latency" else None, device, progress) as meter,
+    ):
         return prune_run(
             source,
             config,
@@ -122,7 +145,7 @@ def _run(
         )
 
 
-def _continue(path: Path, root: str | None, trust_code: bool) -> "PruneReport":
+def _continue(path: Path, root: str | None, device: On | None, trust_code: bool) -> "PruneReport":
     from prunekit.run import RunDirectory, open_run
     from prunekit.workflows.prune import is_pruning, needs_latency, read_report, resume_prune
 
@@ -130,10 +153,13 @@ def _continue(path: Path, root: str | None, trust_code: bool) -> "PruneReport":
     if path.is_dir() and not (begun.recipe_path.exists() or is_pruning(begun)):
         raise options.OptionError(f"{path} holds no pruning that was begun. Prune again; nothing is lost.")
     target = begun if is_pruning(begun) else open_run(path)
-    with output.hint_on_interrupt(_hint(target, trust_code), once=target.recipe_path), Progress() as progress:
-        report = read_report(target) if is_pruning(target) else None
-        machine = report.machine if report is not None and needs_latency(report) else None
-        meter = _meter(_measured_with(machine), progress) if machine is not None else None
+    report = read_report(target) if is_pruning(target) else None
+    machine = report.machine if report is not None and needs_latency(report) else None
+    with (
+        output.hint_on_interrupt(_hint(target, device, trust_code), once=target.recipe_path),
+        Progress() as progress,
+        _meter(None if machine is None else _measured_with(machine), device, progress) as meter,
+    ):
         return resume_prune(target, meter=meter, root=root, **_watching(progress, trust_code))
 
 
@@ -143,19 +169,27 @@ def _measured_with(machine: "Machine") -> dict[str, Any]:
     return dict(zip(_MEASURING, (runtime, machine.threads, machine.precision), strict=True))
 
 
-def _meter(measuring: dict[str, Any], progress: Progress) -> "LatencyMeter":
-    """Return what measures."""
-    from prunekit_export.latency import open_meter
+def _meter(
+    measuring: dict[str, Any] | None, device: On | None, progress: Progress
+) -> AbstractContextManager["LatencyMeter | None"]:
+    """Return what measures, here or on a device; nothing where nothing is to be measured."""
+    if measuring is None:
+        return nullcontext()
 
     def on_progress(done: int, total: int) -> None:
         progress.advance("measuring layers", done, total)
 
     runtime, threads, precision = (measuring[name] for name in _MEASURING)
-    return open_meter(runtime, threads=threads, precision=precision, on_progress=on_progress)
+    if device is not None:
+        return device.meter(runtime, threads=threads, precision=precision, on_progress=on_progress)
+    from prunekit_export.latency import open_meter
+
+    return nullcontext(open_meter(runtime, threads=threads, precision=precision, on_progress=on_progress))
 
 
-def _hint(target: "RunDirectory", trust_code: bool) -> str:
-    return f"Go on with: prunekit prune --resume {target.path}{_trust(trust_code)}"
+def _hint(target: "RunDirectory", device: On | None, trust_code: bool) -> str:
+    there = "" if device is None else device.typed
+    return f"Go on with: prunekit prune --resume {target.path}{there}{_trust(trust_code)}"
 
 
 def _trust(trust_code: bool) -> str:

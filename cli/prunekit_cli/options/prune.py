@@ -21,15 +21,36 @@ TargetParams = Annotated[
 ]
 TargetLatency = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Latency that remains, measured here, such as 8ms; in place of --ratio."),
+    typer.Option(
+        metavar="TIME", help="Latency that remains, measured here or --on a device, such as 8ms; in place of --ratio."
+    ),
 ]
 LatencyRuntime = Annotated[
     str | None,
     typer.Option(
         metavar="ort|tensorrt",
         help="What --target-latency is measured in: ONNX Runtime's CPU, or a GPU.",
-        show_default="ort",
+        show_default="ort; with --on tensorrt",
     ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="HOST",
+        help="Measure --target-latency on this device, over ssh with your own keys: [user@]name.",
+        show_default="this machine",
+    ),
+]
+OnPython = Annotated[
+    str | None,
+    typer.Option(
+        "--on-python", metavar="PATH", help="Python there: 3.10 or later, with numpy.", show_default="python3"
+    ),
+]
+SshConfig = Annotated[
+    Path | None,
+    typer.Option("--ssh-config", metavar="FILE", help="Configuration of ssh for --on.", show_default="~/.ssh/config"),
 ]
 LatencyThreads = Annotated[
     int | None, typer.Option(help="CPU threads for it; 0 leaves ONNX Runtime's choice.", show_default="1")

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from prunekit_runtime.building.compiling import Compiler as Compiler
 from prunekit_runtime.building.engine import Built as Built
 from prunekit_runtime.building.engine import Bundle, Entry, build_plan, find_plan
+from prunekit_runtime.building.engine import Here as Here
 from prunekit_runtime.building.engine import built_with_tf32 as built_with_tf32
 from prunekit_runtime.building.machine import free_memory_bytes as free_memory_bytes
 from prunekit_runtime.building.machine import jetson_linux as jetson_linux
@@ -12,7 +14,9 @@ from prunekit_runtime.building.package import load_tensorrt as load_tensorrt
 from prunekit_runtime.building.settings import BACKENDS as BACKENDS
 from prunekit_runtime.building.settings import Backend
 from prunekit_runtime.building.settings import BuildOptions as BuildOptions
+from prunekit_runtime.building.settings import Profile as Profile
 from prunekit_runtime.building.told import OnStep
+from prunekit_runtime.building.worker import in_thread as in_thread
 
 
 def build_engine(

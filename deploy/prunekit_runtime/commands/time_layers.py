@@ -7,7 +7,7 @@ import sys
 from prunekit_runtime.commands.numbers import count
 from prunekit_runtime.errors import MeasureUsageError
 from prunekit_runtime.running.ort import MAX_THREADS
-from prunekit_runtime.timing.service import OrtStopwatch, Stopwatch, serve
+from prunekit_runtime.timing.service import OrtStopwatch, ServedStopwatch, serve
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,19 @@ def command(options: argparse.Namespace) -> int:
     """Answer requests from standard input on standard output until the input ends."""
     if options.threads > MAX_THREADS:
         raise MeasureUsageError(f"--threads is at most {MAX_THREADS}, got {options.threads}.")
-    stopwatch: Stopwatch = OrtStopwatch(options.threads)
+    stopwatch = _stopwatch(options.backend, options.threads)
     # Whatever a library prints must not fall between the answers: its standard output becomes the error output.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         serve(stopwatch, sys.stdin.buffer, answers)
     return 0
+
+
+def _stopwatch(backend: str, threads: int) -> ServedStopwatch:
+    if backend == "ort":
+        stopwatch = OrtStopwatch(threads)
+        _ = stopwatch.runtime  # whether ONNX Runtime is here is said before the first request
+        return stopwatch
+    from prunekit_runtime.timing.engines import EngineStopwatch
+
+    return EngineStopwatch()

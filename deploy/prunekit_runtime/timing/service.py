@@ -29,6 +29,14 @@ class Stopwatch(Protocol):
         ...
 
 
+class ServedStopwatch(Stopwatch, Protocol):
+    """What is served to a host, which has to know what its times hold for."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the machine tells of itself."""
+        ...
+
+
 class KernelStopwatch(Stopwatch, Protocol):
     """What tells the times of single kernels too, as ONNX Runtime does."""
 
@@ -52,6 +60,10 @@ class OrtStopwatch:
         """
         return f"onnxruntime {require_onnxruntime().__version__} CPUExecutionProvider"
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the machine tells of itself."""
+        return describe_device()
+
     def kernels(self, model: bytes, input_shape: tuple[int, ...], effort: Effort) -> list[Kernel]:
         """Return the kernels of a model with their times; see `profile_kernels`."""
         return profile_kernels(model, input_shape, self.threads, effort)
@@ -61,7 +73,7 @@ class OrtStopwatch:
         return time_bytes(model, input_shape, self.threads)
 
 
-def serve(stopwatch: Stopwatch, requests: BinaryIO, answers: BinaryIO) -> int:
+def serve(stopwatch: ServedStopwatch, requests: BinaryIO, answers: BinaryIO) -> int:
     """Answer requests until there are no more; return how many were answered.
 
     A request that cannot be followed is answered with an error, in words; the next one is read all the same.
@@ -70,7 +82,7 @@ def serve(stopwatch: Stopwatch, requests: BinaryIO, answers: BinaryIO) -> int:
         MeasureError: the stream itself is damaged.
     """
     does: dict[str, Callable[[Frame], dict[str, Any]]] = {
-        "describe": lambda _: {"runtime": stopwatch.runtime, "device": describe_device()},
+        "describe": lambda _: {"runtime": stopwatch.runtime, "device": stopwatch.describe()},
         "kernels": lambda frame: _kernels(stopwatch, frame),
         "whole": lambda frame: _whole(stopwatch, frame),
     }

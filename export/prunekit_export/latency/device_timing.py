@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from prunekit_export.errors import ExportError
 from prunekit_runtime.errors import MeasureError
 from prunekit_runtime.measuring.latency import LatencyReport
-from prunekit_runtime.text import printable
+from prunekit_runtime.text import printable, printable_name
 from prunekit_runtime.timing.frames import Frame, read_frame, write_frame
 from prunekit_runtime.timing.kernels import Effort, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_MAX_TEXT = 200
 RETRY_AFTER_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -49,9 +50,10 @@ class DeviceStopwatch:
     ) -> None:
         self._connect, self._name, self._pauses_s = connect, name, tuple(retry_after_s)
         self._connection: Connection | None = None
-        told = self._asked({"do": "describe"}, b"")
-        self.runtime = str(told.get("runtime"))
-        self.device = cast("dict[str, Any]", told.get("device") or {})
+        told = self._described()
+        self.runtime = printable_name(str(told.get("runtime")))[:_MAX_TEXT]
+        device = told.get("device")
+        self.device = cast("dict[str, Any]", device) if isinstance(device, dict) else {}
 
     def __enter__(self) -> DeviceStopwatch:
         return self
@@ -82,6 +84,14 @@ class DeviceStopwatch:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _described(self) -> Mapping[str, Any]:
+        """Return what the device tells of itself; what cannot be reached at the start is not tried again."""
+        try:
+            return self._answered(Frame({"do": "describe"}))
+        except (OSError, MeasureError) as error:
+            said = printable(self._ended() or str(error)).rstrip(".")
+            raise ExportError(f"{self._name} cannot measure: {said}.") from error
 
     def _asked(self, header: Mapping[str, Any], payload: bytes) -> Mapping[str, Any]:
         """Return the answer to a request; where the connection is lost, open it again and ask once more."""

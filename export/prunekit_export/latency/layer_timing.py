@@ -7,6 +7,7 @@ number: a one-layer file's conversions between memory layouts, which a network p
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from prunekit_export.latency.layer_onnx import LayerShape, layer_model
 from prunekit_runtime.measuring.latency import LatencyReport, compare
 from prunekit_runtime.running.device import describe_device
 from prunekit_runtime.running.ort import OrtRunner
+from prunekit_runtime.text import printable_name
 from prunekit_runtime.timing.kernels import Effort, Kernel, noise
 from prunekit_runtime.timing.service import KernelStopwatch, OrtStopwatch
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, ...]
+_MAX_TEXT = 100
 CONVOLUTION_OPS = frozenset({"Conv", "FusedConv", "ConvTranspose"})
 _LAYER_OPS = CONVOLUTION_OPS | {"MatMul", "FusedMatMul", "Gemm", "FusedGemm"}
 # Runs of a model until this many milliseconds are spent, within these counts.
@@ -232,5 +235,25 @@ def _probe() -> LayerShape:
 
 def processor(device: Mapping[str, Any], threads: int) -> str:
     """Return what a CPU is called in a table: with its number of CPUs where the runtime chooses how many it uses."""
-    name = device["board"] or device["cpu"] or platform.machine()
-    return name if threads else f"{name}, {device['cpus']} CPUs"
+    name = _told(device, "board") or _told(device, "cpu") or platform.machine()
+    named = name if threads else f"{name}, {_told(device, 'cpus')} CPUs"
+    return named + _power_mode(device)
+
+
+def gpu_device(device: Mapping[str, Any]) -> str:
+    """Return what a device with a GPU is called in a table: by all that changes what its kernels take."""
+    board = _told(device, "board")
+    gpu = f"{_told(device, 'gpu') or 'a GPU without a name'}, driver {_told(device, 'gpu_driver') or 'unknown'}"
+    return (f"{board}, {gpu}" if board else gpu) + _power_mode(device)
+
+
+def _power_mode(device: Mapping[str, Any]) -> str:
+    """Return ", MAXN" or the like on a Jetson, whose clocks follow it, and nothing elsewhere."""
+    found = re.search(r"NV Power Mode: *(\S{1,40})", str(device.get("power_mode") or ""))
+    return f", {printable_name(found.group(1))}" if found else ""
+
+
+def _told(device: Mapping[str, Any], name: str) -> str:
+    """Return what a device tells of itself, which may be anything, as a short text."""
+    value = device.get(name)
+    return "" if value is None else printable_name(str(value))[:_MAX_TEXT]

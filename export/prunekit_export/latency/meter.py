@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.latency.cache import LatencyCache
-from prunekit_export.latency.layer_timing import OrtTimer, Shape, compare_files, exported
+from prunekit_export.latency.layer_timing import OrtTimer, Shape, compare_files, exported, gpu_device
 from prunekit_export.latency.table import measure_latency_table
 from prunekit_runtime.near import did_you_mean
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prunekit.models.segmenter import Segmenter
     from prunekit.pruning.coupling import Coupling
     from prunekit.pruning.latency import LatencyTable, Machine
+    from prunekit_export.latency.device_timing import DeviceStopwatch
     from prunekit_export.latency.layer_timing import LayerTimer
     from prunekit_runtime.measuring.latency import LatencyReport
 
@@ -103,11 +104,30 @@ def open_meter(
         from prunekit_export.latency.engine_timing import EngineTimer
 
         return LatencyMeter(EngineTimer(precision), on_progress=on_progress)
-    if precision != "fp32":
-        raise ExportUsageError(
-            f"ONNX Runtime is timed on the CPU in fp32, got {precision}. Use runtime tensorrt for fp16."
-        )
+    _refuse_half_on_cpu(precision)
     return LatencyMeter(OrtTimer(threads), on_progress=on_progress)
+
+
+def device_timer(
+    stopwatch: DeviceStopwatch, runtime: Runtime, *, threads: int = 1, precision: Literal["fp32", "fp16"] = "fp32"
+) -> LayerTimer:
+    """Return what times layers and networks on a device.
+
+    Args:
+        stopwatch: connected to it.
+        runtime: what the stopwatch measures in.
+        threads: CPU threads of ONNX Runtime; 0 leaves the number to it.
+        precision: of TensorRT engines.
+
+    Raises:
+        ExportError: fp16 was asked of a CPU, or the device cannot measure.
+    """
+    if runtime == "tensorrt":
+        from prunekit_export.latency.engine_timing import EngineTimer
+
+        return EngineTimer(precision, stopwatch=stopwatch, device=gpu_device(stopwatch.device))
+    _refuse_half_on_cpu(precision)
+    return OrtTimer(threads, stopwatch=stopwatch, device=stopwatch.device)
 
 
 def compare_latencies(
@@ -139,6 +159,13 @@ def deployed(segmenter: Segmenter) -> Segmenter:
     from prunekit.models.ccs import CCSHead
 
     return fold(segmenter)[0] if any(isinstance(module, CCSHead) for module in segmenter.modules()) else segmenter
+
+
+def _refuse_half_on_cpu(precision: str) -> None:
+    if precision != "fp32":
+        raise ExportUsageError(
+            f"ONNX Runtime is timed on the CPU in fp32, got {precision}. Use runtime tensorrt for fp16."
+        )
 
 
 def image_shape(input_shape: Shape) -> tuple[int, int, int, int]:

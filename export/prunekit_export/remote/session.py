@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from prunekit_export.errors import DeviceError, ExportUsageError
 from prunekit_runtime.text import printable, printable_name
@@ -23,6 +23,7 @@ _LINE_BYTES = 1 << 16
 _KEPT_LINES = 8
 _SSH_FAILED = 255
 _END_S = 5.0
+_CLOSE_S = 2.0  # a command whose input ended goes by itself, unless it is measuring
 # The command runs beside a `cat` of ssh's own input: that ends with the connection, and then the command is ended too.
 _LIFELINE = (
     "exec 3<&0; {command} </dev/null 3<&- & task=$!; "
@@ -84,6 +85,16 @@ class Session:
             raise DeviceError(_connection_lost(self.host, done.complaint))
         return done
 
+    def opened(self, command: Sequence[str], *, folder: str) -> Channel:
+        """Start a command there that is talked with, and ends when its input does.
+
+        Args:
+            command: program and arguments; quoted for the device's shell.
+            folder: where it runs, from the home folder.
+        """
+        line = f"cd {shlex.quote(folder)} && exec {shlex.join(command)}"
+        return Channel(self, self._started([*self.host.ssh, "--", self.host.target, line]))
+
     def local(self, command: Sequence[str]) -> Completed:
         """Run a program here that connects by itself, such as rsync.
 
@@ -115,6 +126,12 @@ class Session:
         if self._ended:
             raise DeviceError("Interrupted.")
         return Completed(code, output, " ".join(complaints[-_KEPT_LINES:]))
+
+    def ended(self, process: subprocess.Popen[bytes], after_s: float) -> None:
+        """Let a process end by itself for a while, then end it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        self._stopped(process)
 
     def end(self) -> None:
         """Stop what runs; the device ends its part when the connection is gone."""
@@ -152,6 +169,26 @@ class Session:
                     stream.close()
         with self._lock:
             self._running.discard(process)
+
+
+class Channel:
+    """A command on a device that is talked with: `requests` is its input, `answers` its output."""
+
+    def __init__(self, session: Session, process: subprocess.Popen[bytes]) -> None:
+        self._session, self._process = session, process
+        self.requests = cast("BinaryIO", process.stdin)
+        self.answers = cast("BinaryIO", process.stdout)
+        self._complaints: list[str] = []
+        self._reader = threading.Thread(target=_read_lines, args=(process.stderr, self._complaints, None), daemon=True)
+        self._reader.start()
+
+    def close(self) -> str:
+        """End it; return the last lines that it wrote to its standard error, made harmless."""
+        with contextlib.suppress(OSError):  # what was written last finds nobody
+            self.requests.close()
+        self._session.ended(self._process, _CLOSE_S)
+        self._reader.join(_END_S)
+        return " ".join(self._complaints)
 
 
 def _read_lines(stream: IO[bytes], kept: list[str], on_line: Callable[[str], None] | None) -> None:
