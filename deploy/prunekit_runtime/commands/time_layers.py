@@ -2,7 +2,10 @@
 
 import argparse
 import os
+import select
+import signal
 import sys
+import threading
 
 from prunekit_runtime.commands.numbers import count
 from prunekit_runtime.errors import MeasureUsageError
@@ -27,8 +30,20 @@ def command(options: argparse.Namespace) -> int:
     # Whatever a library prints must not fall between the answers: its standard output becomes the error output.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        done = threading.Event()
+        threading.Thread(target=_end_unread, args=(answers.fileno(), done), daemon=True).start()
         serve(stopwatch, sys.stdin.buffer, answers)
+        done.set()
     return 0
+
+
+def _end_unread(answers: int, done: threading.Event) -> None:
+    """End this process when nobody is left to read its answers: a host that is gone must not leave a device busy."""
+    watch = select.poll()
+    watch.register(answers, 0)  # an error or a hang-up is told whatever is asked for
+    watch.poll()
+    if not done.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stopwatch(backend: str, threads: int) -> ServedStopwatch:

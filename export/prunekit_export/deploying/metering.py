@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import prunekit_runtime
-from prunekit_export.errors import ExportUsageError
-from prunekit_export.latency import DeviceStopwatch, LatencyMeter, Runtime, device_timer
+from prunekit_export.latency import DeviceStopwatch, LatencyMeter, Runtime, device_timer, refuse_unmeasured
 from prunekit_export.remote import Session, Target, copy_folder
-from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.plainfile import sha256_of
 
 if TYPE_CHECKING:
@@ -49,11 +47,7 @@ def device_meter(
     Raises:
         ExportError: the device cannot be reached, or its runtime cannot measure; fp16 was asked of a CPU.
     """
-    if runtime not in get_args(Runtime):
-        known = get_args(Runtime)
-        raise ExportUsageError(
-            f"A device measures in {', '.join(known)}, got {runtime!r}.{did_you_mean(runtime, known)}"
-        )
+    refuse_unmeasured(runtime, precision)
     session, files = Session(host), runtime_files()
     target = Target(_CACHE, _name_of(files), python)
     command = [python, "-m", "prunekit_runtime", "time-layers", "--backend", runtime, "--threads", str(threads)]

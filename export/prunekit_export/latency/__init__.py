@@ -8,3 +8,4 @@ from prunekit_export.latency.meter import LatencyMeter as LatencyMeter
 from prunekit_export.latency.meter import Runtime as Runtime
 from prunekit_export.latency.meter import device_timer as device_timer
 from prunekit_export.latency.meter import open_meter as open_meter
+from prunekit_export.latency.meter import refuse_unmeasured as refuse_unmeasured

@@ -95,16 +95,11 @@ def open_meter(
     Raises:
         ExportError: the runtime is unknown or missing, there is no GPU for TensorRT, or fp16 was asked of the CPU.
     """
-    if runtime not in get_args(Runtime):
-        known = get_args(Runtime)
-        raise ExportUsageError(
-            f"Latency is measured in {', '.join(known)}, got {runtime!r}.{did_you_mean(runtime, known)}"
-        )
+    refuse_unmeasured(runtime, precision)
     if runtime == "tensorrt":
         from prunekit_export.latency.engine_timing import EngineTimer
 
         return LatencyMeter(EngineTimer(precision), on_progress=on_progress)
-    _refuse_half_on_cpu(precision)
     return LatencyMeter(OrtTimer(threads), on_progress=on_progress)
 
 
@@ -122,11 +117,11 @@ def device_timer(
     Raises:
         ExportError: fp16 was asked of a CPU, or the device cannot measure.
     """
+    refuse_unmeasured(runtime, precision)
     if runtime == "tensorrt":
         from prunekit_export.latency.engine_timing import EngineTimer
 
         return EngineTimer(precision, stopwatch=stopwatch, device=gpu_device(stopwatch.device))
-    _refuse_half_on_cpu(precision)
     return OrtTimer(threads, stopwatch=stopwatch, device=stopwatch.device)
 
 
@@ -161,8 +156,18 @@ def deployed(segmenter: Segmenter) -> Segmenter:
     return fold(segmenter)[0] if any(isinstance(module, CCSHead) for module in segmenter.modules()) else segmenter
 
 
-def _refuse_half_on_cpu(precision: str) -> None:
-    if precision != "fp32":
+def refuse_unmeasured(runtime: str, precision: str) -> None:
+    """Refuse what no meter measures.
+
+    Raises:
+        ExportUsageError: the runtime is unknown, or fp16 was asked of a CPU.
+    """
+    known = get_args(Runtime)
+    if runtime not in known:
+        raise ExportUsageError(
+            f"Latency is measured in {', '.join(known)}, got {runtime!r}.{did_you_mean(runtime, known)}"
+        )
+    if runtime == "ort" and precision != "fp32":
         raise ExportUsageError(
             f"ONNX Runtime is timed on the CPU in fp32, got {precision}. Use runtime tensorrt for fp16."
         )

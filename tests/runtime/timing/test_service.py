@@ -65,3 +65,16 @@ def test_a_request_that_cannot_be_followed_is_answered_and_the_next_one_is_read(
 ) -> None:
     assert words in ask(device, header, payload)["error"]
     assert "runtime" in ask(device, {"do": "describe"})
+
+
+def test_a_host_that_is_gone_ends_what_is_being_measured(write_onnx: WriteOnnx) -> None:
+    command = [sys.executable, "-m", "prunekit_runtime", "time-layers", "--backend", "ort"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ask(process, {"do": "describe"})
+        long = {"budget_ms": 1e5, "least": 10**5, "most": 10**5}
+        request = Frame({"do": "kernels", "input_shape": [4, 3, 512, 512], **long}, write_onnx().read_bytes())
+        write_frame(process.stdin, request)
+        process.stdout.close()
+        assert process.wait(60) == 143
