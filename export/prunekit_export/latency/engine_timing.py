@@ -137,6 +137,6 @@ def _gpu_name() -> str:
     if not torch.cuda.is_available():
         raise EngineUsageError(
             "TensorRT times its engines on a GPU, and torch finds none here. Measure in ONNX Runtime, or on a device: "
-            f"{spelled('--on user@device', 'on=')}"
+            f"{spelled('--on user@device', 'prunekit_export.deploying.device_meter')}"
         )
     return torch.cuda.get_device_name()

@@ -20,6 +20,7 @@ from prunekit.errors import PruneError
 from prunekit.pruning.arrays import FloatArray
 from prunekit.pruning.latency.table_file import FORMAT, as_lists, validated
 from prunekit.run import read_json, write_json
+from prunekit_runtime.spelling import spelled
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,8 @@ class LatencyTable:
         ]
         unlike = [f"{name} {here!r} instead of {there!r}" for name, there, here in rows if there != here]
         if unlike:
-            raise PruneError(
-                f"The latency table was measured on another machine: now {', '.join(unlike)}. Measure it here."
-            )
+            do = spelled("Measure it here, or on the device where it was: --on HOST", "Measure it here")
+            raise PruneError(f"The latency table was measured on another machine: now {', '.join(unlike)}. {do}.")
 
     def check_network(self, network: nn.Module) -> None:
         """Refuse a table of another network.

@@ -4,6 +4,10 @@ ONNX Runtime on the CPU stands in for TensorRT: no engine is built by these test
 """
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -126,6 +130,51 @@ def test_the_end_of_the_meter_ends_the_process_there(device, network, started):
     assert started[0]._process.poll() == 0
 
 
+MEASURING = """
+import sys
+from pathlib import Path
+from torch import nn
+from prunekit_export.deploying import device_meter
+from prunekit_export.remote import Host
+
+network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+with device_meter(Host("orin", Path(sys.argv[1])), "ort", python=sys.executable) as meter:
+    print("connected", flush=True)
+    meter.table(network, (1, 3, 16, 16))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="no /proc here, which tells what runs")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_measures_there_ends_when_this_process_is_ended(device, number):
+    line = [sys.executable, "-c", MEASURING, str(device.config)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"connected\n"
+        assert working_in(device.home)
+        process.send_signal(number)
+        assert process.wait(30) != 0
+    for _ in range(200):
+        if not working_in(device.home):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still there: {working_in(device.home)}")
+
+
+def working_in(folder: Path) -> list[str]:
+    """Return the processes that work in a folder or below it."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            place = os.readlink(process / "cwd")
+            line = (process / "cmdline").read_bytes()
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        if place.startswith(f"{folder}/") and b"time-layers" in line:
+            found.append(process.name)
+    return found
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """Train a demo network for some seconds."""
@@ -176,3 +225,32 @@ def test_what_does_not_go_together_is_refused_before_a_run_is_made(run, tmp_path
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
     assert not out.exists()
+
+
+class _Entered(Exception):  # noqa: N818  how far the command came
+    pass
+
+
+def asked_of(monkeypatch) -> list[tuple[Any, ...]]:
+    """Return what a meter on a device is asked for; nothing is measured."""
+    asked = list[tuple[Any, ...]]()
+
+    def meter(host, runtime, *, python, threads, precision, on_progress):
+        asked.append((host.target, runtime, python, threads, precision))
+        raise _Entered
+
+    monkeypatch.setattr("prunekit_export.deploying.device_meter", meter)
+    return asked
+
+
+def test_a_device_is_measured_in_tensorrt_unless_another_runtime_is_named(run, tmp_path, monkeypatch):
+    asked = asked_of(monkeypatch)
+    line = ["prune", str(run), "--target-latency", "8ms", "--on", "nvidia@orin", "--out", str(tmp_path / "out")]
+    for more in ([], ["--latency-runtime", "ort", "--on-python", "/opt/py"], ["--latency-precision", "fp16"]):
+        assert isinstance(CliRunner().invoke(app, [*line, *more]).exception, _Entered)
+    assert asked == [
+        ("nvidia@orin", "tensorrt", "python3", 1, "fp32"),
+        ("nvidia@orin", "ort", "/opt/py", 1, "fp32"),
+        ("nvidia@orin", "tensorrt", "python3", 1, "fp16"),
+    ]
+    assert not (tmp_path / "out").exists()
