@@ -31,15 +31,16 @@ EXAMPLES = (
     "prunekit deploy bundle nvidia@orin --backend ort",
 )
 PANELS = {
-    "On the devices": ("backend", "remote_dir", "python", "skip_bench", "ssh_config"),
-    "Bundle of a run": ("precision", "graph", "picture_size", "fold", "golden", "root", "trust_code"),
+    "On the devices": ("backend", "remote_dir", "python", "skip_bench"),
+    "Bundle of a run": ("precision", "graph", "root"),
     "Output": ("as_json", "help"),
 }
 COLUMNS = ("device", "model", "p50 ms", "p99 ms", "J/frame", "mIoU", "same labels", "check", "timing")
 
 Source = Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="Run directory, or a bundle of prunekit bundle.")]
 Hosts = Annotated[
-    list[str], typer.Argument(metavar="HOST...", help="Devices as ssh knows them: [user@]name, with your own keys.")
+    list[str],
+    typer.Argument(metavar="HOST...", help="Devices as ssh knows them: NAME or USER@NAME, with your keys."),
 ]
 Backend = Annotated[
     str,

@@ -37,7 +37,7 @@ PANELS = {
     "What goes": ("criterion", "list_criteria"),
     "How, in steps": ("schedule", "steps"),
     "Training": ("epochs", "lr"),
-    "Run": ("out", "resume", "verbose", "as_json", "help"),
+    "Run": ("out", "resume", "as_json", "help"),
 }
 
 _MEASURING = {"latency_runtime": "ort", "latency_threads": 1, "latency_precision": "fp32"}

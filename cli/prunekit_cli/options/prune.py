@@ -38,7 +38,7 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="HOST",
-        help="Measure --target-latency on this device, over ssh with your own keys: [user@]name.",
+        help="Measure --target-latency on this device, over ssh with your own keys: NAME or USER@NAME.",
         show_default="this machine",
     ),
 ]

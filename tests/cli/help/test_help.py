@@ -8,6 +8,7 @@ from typer.main import get_command
 
 from prunekit_cli.commands import (
     demo,
+    deploy,
     evaluate,
     export,
     importing,
@@ -37,6 +38,7 @@ MODULES = {
     "predict": predict,
     "recipe": recipe,
     "demo": demo,
+    "deploy": deploy,
 }
 
 
