@@ -38,7 +38,7 @@ class Style:
         """Return labels as colours, uint8 (H, W, 3); a label of no class is black."""
         colours_256 = np.zeros((256, 3), dtype=np.uint8)
         colours_256[: len(self.palette)] = self.palette
-        return colours_256[labels_HW]
+        return np.take(colours_256, labels_HW, axis=0)
 
 
 def draw(kind: str, image_HW3: ByteArray, labels_HW: ByteArray, style: Style) -> ByteArray:
