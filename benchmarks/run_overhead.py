@@ -82,6 +82,7 @@ def main() -> None:
             for kinds in (("mask",), ("mask", "overlay")):
                 for model in (network, Waiting(options.wait_ms / 1000)):
                     measure(model, kinds, pictures, Path(folder) / "out", options)
+    print(f"\nLoad average of the machine at the end, this included: {os.getloadavg()[1]:.1f}.")
 
 
 def head(options: argparse.Namespace) -> None:
@@ -107,6 +108,7 @@ def measure(
         bare.append(seconds_of(lambda: [model.compute(inputs) for _ in pictures]))
         whole.append(seconds_of(lambda: run(model, kinds, pictures, out, options.workers)))
     bare_s, whole_s = (min(each) / len(pictures) for each in (bare, whole))
+    alone["network"] = max(alone["network"], 1 / bare_s)  # the same call, measured more often
     slowest = min(alone, key=lambda stage: alone[stage])
     print(f"\n## {' and '.join(kinds)}, {model.name}\n\n| | pictures a second | ms a picture |\n| --- | --- | --- |")
     for stage, rate in alone.items():

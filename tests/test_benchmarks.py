@@ -56,3 +56,20 @@ def test_postprocessing_is_measured_both_ways() -> None:
     rows = [line for line in printed("postprocess.py", "--shrink", "8", "--rounds", "2").splitlines() if "MiB" in line]
     assert [row.split(" | ")[1] for row in rows] == ["64x128", "135x240", "128x256"]
     assert rows[0].endswith("| 0.1 + 0.6 MiB | 0.1 + 0.0 MiB |")
+
+
+@pytest.mark.slow
+def test_a_server_under_load_loses_nothing_and_refuses_what_is_malformed() -> None:
+    text = printed("serve_load.py", "--requests", "160", "--malformed", "20")
+    assert "| 160 | 0 | 0 |" in text
+    assert "or with a traceback: 0." in text
+    assert "320 of 320 right" in text
+    assert "exit code 0 after SIGTERM, 0 tracebacks" in text
+
+
+@pytest.mark.slow
+def test_what_run_adds_is_measured() -> None:
+    small = ("--pictures", "2", "--rounds", "1", "--network", "python:prunekit.models.street:street_net?width=8")
+    text = printed("run_overhead.py", *small, "--wait-ms", "5")
+    assert text.count("Overhead over the bare call:") == 4
+    assert "## mask and overlay, stand-in for a GPU" in text
