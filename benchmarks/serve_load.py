@@ -157,10 +157,8 @@ def write_bundle(folder: Path) -> Path:
     entry = ModelEntry(
         "labels", "fp32", "labels", "models/labels.onnx", InputEntry("pictures", "uint8", shape), profile
     )
-    files = {
-        path: FileEntry(*reversed(sha256_of(folder / path)))
-        for path in (entry.file, "classes.json", "preprocessing.json")
-    }
+    hashes = {path: sha256_of(folder / path) for path in (entry.file, "classes.json", "preprocessing.json")}
+    files = {path: FileEntry(size_bytes, sha256) for path, (sha256, size_bytes) in hashes.items()}
     (folder / "bundle.json").write_text(json.dumps(Manifest("load", "prunekit", (), (entry,), (), files).to_json()))
     return folder
 
