@@ -7,7 +7,6 @@ What lies between two stages is bounded, so a slow stage holds up those before i
 in the order of the items. H, W a picture's size.
 """
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -66,7 +65,7 @@ class _Done:
 
 
 _Ready = Union[_Prepared, Failed]
-_Outcome = Union[_Done, Failed]
+_Outcome = Union[_Done, Failed, BaseException]
 
 
 def usual_threads() -> int:
@@ -114,7 +113,7 @@ class Pipeline:
             feeder.start()
             with _quick_turns():
                 for future in channel:
-                    ends.add(work.computed(future.result(), writers))
+                    work.compute(future.result(), writers, ends)
                     ends.count(most=self.writers + 1)
                 ends.count(most=0)
         finally:
@@ -122,7 +121,7 @@ class Pipeline:
             readers.shutdown(wait=False, cancel_futures=True)
             writers.shutdown(wait=True, cancel_futures=True)
             feeder.join(_PATIENCE_S)  # it may hold a video that is closed next
-            ends.count_written()
+            ends.count_there()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,18 +143,28 @@ class _Work:
         except Exception as error:
             return Failed(item, reason_of(error))
 
-    def computed(self, ready_one: "_Ready", writers: ThreadPoolExecutor) -> "Future[_Outcome]":
+    def compute(self, ready_one: "_Ready", writers: ThreadPoolExecutor, ends: "_Ends") -> None:
         """Run the model, and hand the rest to a thread that writes."""
+        number = ends.expect()
         if isinstance(ready_one, Failed):
-            return _known(ready_one)
+            ends.put(number, ready_one)
+            return
         try:
             with self.stopwatch.timing("network"):
                 outputs = self.model.compute(ready_one.inputs)
         except Exception as error:
-            return _known(Failed(ready_one.item, reason_of(error)))
-        return writers.submit(self.finish, ready_one.item, ready_one.picture_HW3, outputs)
+            ends.put(number, Failed(ready_one.item, reason_of(error)))
+            return
+        writers.submit(self._finish, ready_one, outputs, number, ends)
 
-    def finish(self, item: Item, picture_HW3: ByteArray, outputs: Any) -> "_Outcome":
+    def _finish(self, prepared: "_Prepared", outputs: Any, number: int, ends: "_Ends") -> None:
+        try:
+            outcome: _Outcome = self.finish(prepared.item, prepared.picture_HW3, outputs)
+        except BaseException as error:
+            outcome = error
+        ends.put(number, outcome)
+
+    def finish(self, item: Item, picture_HW3: ByteArray, outputs: Any) -> "_Done | Failed":
         """Make labels of what the model said, and write them."""
         height, width = picture_HW3.shape[:2]
         try:
@@ -170,32 +179,57 @@ class _Work:
 
 
 class _Ends:
-    """Outcomes in the order of the items, those that are still to come included."""
+    """Outcomes, which threads put in any order, counted in the order of the items.
+
+    How many are counted is what the tally says, so that a signal between two steps neither loses nor repeats one.
+    """
 
     def __init__(self, tally: Tally, classes: int, on_item: Callable[[Tally], None]) -> None:
         self._tally, self._classes, self._on_item = tally, classes, on_item
-        self._waiting: collections.deque[Future[_Outcome]] = collections.deque()
+        self._before, self._expected = tally.done, 0
+        self._outcomes: dict[int, _Outcome] = {}
+        self._changed = threading.Condition()
 
-    def add(self, outcome: "Future[_Outcome]") -> None:
-        self._waiting.append(outcome)
+    def expect(self) -> int:
+        """Return the number of the next item's outcome."""
+        self._expected += 1
+        return self._expected - 1
+
+    def put(self, number: int, outcome: "_Outcome") -> None:
+        """Take an outcome, or the error that ends the run."""
+        with self._changed:
+            self._outcomes[number] = outcome
+            self._changed.notify_all()
 
     def count(self, *, most: int) -> None:
-        """Count those that are there, and wait while there are more than `most`."""
-        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
-            self._count(self._waiting.popleft().result())
+        """Count those that are there, and wait while there are more than `most` to come."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._next in self._outcomes or self._expected - self._next <= most)
+                if self._next not in self._outcomes:
+                    return
+            self._count()
             self._on_item(self._tally)
 
-    def count_written(self) -> None:
+    def count_there(self) -> None:
         """Count what was written though the run ended early."""
-        for future in self._waiting:
-            if not future.cancelled() and future.exception() is None:
-                self._count(future.result())
+        while isinstance(self._outcomes.get(self._next), (_Done, Failed)):
+            self._count()
 
-    def _count(self, outcome: "_Outcome") -> None:
+    @property
+    def _next(self) -> int:
+        return self._tally.done - self._before
+
+    def _count(self) -> None:
+        number = self._next
+        outcome = self._outcomes[number]
+        if isinstance(outcome, BaseException):
+            raise outcome
         if isinstance(outcome, _Done):
             self._tally.add(outcome.pixels, self._classes)
         else:
             self._tally.failed.append((outcome.item.shown, outcome.reason))
+        self._outcomes.pop(number)
 
 
 @contextlib.contextmanager
@@ -236,9 +270,3 @@ def _feed(
         channel.end(error)
     else:
         channel.end()
-
-
-def _known(outcome: _Outcome) -> "Future[_Outcome]":
-    future: Future[_Outcome] = Future()
-    future.set_result(outcome)
-    return future

@@ -1,7 +1,11 @@
 """`run` from end to end, with ONNX Runtime: the same files as `predict`, and nothing else in the bundle."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +138,31 @@ def test_a_video_or_a_camera_without_opencv_says_what_to_install(
     for source in ([photos], ["--camera", "0"]):
         assert run("--model", "labels", *source) == 2
         assert "apt install python3-opencv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_whole_files_and_says_how_many(runnable: Path, tmp_path: Path, number: int, code: int) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    content = encode_picture(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+    for name in range(400):
+        (photos / f"{name:03d}.png").write_bytes(content)
+    command = [sys.executable, "-m", "prunekit_runtime", "run", str(photos), "--out", str(out)]
+    options = ["--backend", "ort", "--model", "labels", "--threads", "1", "--as", "mask,overlay,side-by-side"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "deploy")}
+    process = subprocess.Popen([*command, *options], cwd=runnable, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (out / "side-by-side").is_dir():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    written = sorted(path.name for path in (out / "mask").iterdir())
+    assert 0 < len(written) < 400
+    assert all(sorted(path.name for path in kind.iterdir()) == written for kind in out.iterdir())
+    assert all(len(set(map(len, contents(kind).values()))) == 1 for kind in out.iterdir())
+    assert f"{len(written)} pictures are done" in said
+    assert "Traceback" not in said
 
 
 def test_frames_of_a_real_video_become_masks_and_a_film(run: Run, photos: Path, tmp_path: Path) -> None:
