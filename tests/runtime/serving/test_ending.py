@@ -2,6 +2,7 @@
 """A model that is slow or fails, a queue that is full, and an end that answers what was begun."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -131,6 +132,21 @@ def test_a_picture_that_waits_too_long_is_told_to_come_again(start: Any, picture
     assert status == 503
     assert b"waited longer" in body
     held.go.set()
+
+
+def test_a_client_that_does_not_take_its_answer_is_cut(start: Any, picture: bytes) -> None:
+    class Large(Held):
+        async def answer(self, content: bytes, content_type: str, wanted: str) -> Answer:
+            return Answer(HTTPStatus.OK, bytes(1 << 26), "image/png")
+
+    client = start(Large(), Limits(send_s=0.2)).client
+    with client.connect() as talk:
+        talk.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+        talk.sendall(head % len(picture) + picture)
+        time.sleep(1.0)
+        assert len(client.everything(talk)) < 1 << 26
+    assert client.ask("GET", "/health")[0] == 200
 
 
 def test_one_thread_at_a_time_uses_the_model(start: Any, asked: Any) -> None:
