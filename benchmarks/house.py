@@ -32,6 +32,7 @@ DOORS: Final = {"__init__.py", "__main__.py"}
 REGISTRIES: Final = {
     "cli/prunekit_cli/commands",
     "deploy/prunekit_runtime/commands",
+    "deploy/prunekit_runtime",
     "prunekit/pruning/criteria",
     "prunekit",
     "benchmarks",
