@@ -10,7 +10,7 @@ from prunekit_runtime.commands import bench, build, check, doctor, golden, predi
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "build": ("build a bundle's engines on this device, with TensorRT", build.add_options),
     "check": ("run a bundle's golden pictures on this device, and judge the labels", check.add_options),
-    "bench": ("measure a model file, and check it against its golden file", bench.add_options),
+    "bench": ("measure a bundle's models, or a model file with its golden file", bench.add_options),
     "doctor": ("look at what is on this device, and which commands can run here", doctor.add_options),
     "golden": ("write a golden file from an ONNX file, with ONNX Runtime", golden.add_options),
     "predict": ("label pictures: masks, overlays, contours", predict.add_options),

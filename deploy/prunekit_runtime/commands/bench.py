@@ -1,10 +1,13 @@
-"""`python3 -m prunekit_runtime bench`: measure a model file, and check it against its golden file."""
+"""`python3 -m prunekit_runtime bench`: measure a bundle's models, or one model file with its golden file."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
+from prunekit_runtime.building import BACKENDS
+from prunekit_runtime.commands.bundle_bench import bench_bundle
+from prunekit_runtime.commands.choosing import ALL
 from prunekit_runtime.commands.numbers import count, share
 from prunekit_runtime.errors import RunnerUsageError
 from prunekit_runtime.measuring.bench import MIN_AGREEMENT, BenchConfig, bench
@@ -12,11 +15,21 @@ from prunekit_runtime.measuring.golden import GoldenCheck
 from prunekit_runtime.preprocessing import read_contract
 from prunekit_runtime.running.ort import PROVIDERS
 
+_OF_BUNDLES = ("bundle", "precision", "backend", "samples", "json")
+_OF_FILES = ("contract", "golden", "provider", "batch", "height", "width")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options to a parser."""
     parser.set_defaults(command=command)
-    parser.add_argument("model", type=Path, help="ONNX file or TensorRT engine")
+    parser.add_argument("model", type=Path, nargs="?", help="ONNX file or TensorRT engine; without it, a bundle's")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle (default: this folder)")
+    parser.add_argument("--precision", metavar="fp32|fp16|all", help="models of the bundle (default: all)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, help="for a bundle; ort runs the ONNX file on the CPU (default: tensorrt)"
+    )
+    parser.add_argument("--samples", type=Path, metavar="FILE", help="write the time of every frame as CSV")
+    parser.add_argument("--json", action="store_true", help="print a bundle's report as JSON")
     parser.add_argument("--contract", type=Path, help="preprocessing.json: gives the size, and is timed and checked")
     parser.add_argument("--golden", type=Path, help="golden.npz: checked before measuring; exit code 1 if it fails")
     parser.add_argument("--min-agreement", type=share, help=f"share of equal labels that passes ({MIN_AGREEMENT})")
@@ -30,7 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print the measurements as JSON; 1 if the golden check failed."""
+    """Measure; 1 if a golden check failed, or a model of a bundle could not be run."""
+    if options.model is None:
+        return bench_bundle(_for_bundle(options))
+    given = [name for name in _OF_BUNDLES if getattr(options, name)]
+    if given:
+        raise RunnerUsageError(f"--{given[0]} is about a bundle, and {options.model} is a file. Leave one of them out.")
     if options.min_agreement is not None and not options.golden:
         raise RunnerUsageError(
             "--min-agreement judges a golden check, and there is no --golden. Give both, or neither."
@@ -52,3 +70,13 @@ def command(options: argparse.Namespace) -> int:
     )
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
     return 1 if report["golden_passed"] is False else 0
+
+
+def _for_bundle(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options of a bundle with their defaults."""
+    given = [name for name in _OF_FILES if getattr(options, name)]
+    if given:
+        raise RunnerUsageError(f"--{given[0]} is about a model file, which the bundle describes itself. Leave it out.")
+    options.bundle = options.bundle or Path()
+    options.precision, options.backend = options.precision or ALL, options.backend or "tensorrt"
+    return options
