@@ -70,7 +70,7 @@ def check(
         PrunekitError: a golden picture cannot be read, or the model cannot be run.
     """
     if not bundle.golden:
-        raise BundleUsageError("The bundle holds no golden pictures to check with. Write it again: prunekit bundle")
+        raise BundleUsageError("The bundle holds no golden pictures to check with. Write the bundle again.")
     limits, tally = gates or Gates(), Tally()
     errors: list[Optional[float]] = []
     finite = True

@@ -20,7 +20,7 @@ from prunekit_runtime.preprocessing import ByteArray, FloatArray
 IGNORED = 255
 MAX_LOGITS_BYTES = 1 << 24
 _ARRAYS = {"shares": np.float16, "largest": np.float64, "stride": np.int64}
-_REMEDY = "Write the bundle again: prunekit bundle"
+_REMEDY = "Write the bundle again."
 
 
 @dataclasses.dataclass(frozen=True)

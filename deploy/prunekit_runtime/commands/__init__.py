@@ -16,5 +16,5 @@ COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None
     "predict": ("label pictures: masks, overlays, contours", predict.add_options),
     "run": ("label pictures, videos or a camera with a bundle: masks, overlays", run.add_options),
     "serve": ("serve a bundle over HTTP: a picture in, a mask out", serve.add_options),
-    "time-layers": ("time models that a host sends, for prunekit prune --on", time_layers.add_options),
+    "time-layers": ("time models that another machine sends", time_layers.add_options),
 }

@@ -32,7 +32,7 @@ def bench_bundle(options: argparse.Namespace) -> int:
     """Measure each model that was asked for, in alternation; 1 if one could not be run."""
     bundle = open_bundle(options.bundle)
     if not bundle.golden:
-        raise MeasureUsageError("The bundle holds no golden picture to measure with. Write it again: prunekit bundle")
+        raise MeasureUsageError("The bundle holds no golden picture to measure with. Write the bundle again.")
     picture_HW3 = read_picture(bundle.folder / bundle.golden[0].picture)
     failed: list[dict[str, str]] = []
     device = describe_device()

@@ -113,6 +113,12 @@ def spoilt(run: str) -> Callable[[], str]:
     return scenario
 
 
+def a_damaged_bundle() -> str:
+    Path("orin").mkdir()
+    Path("orin/bundle.json").write_text("{")
+    return told_on_the_device("check", "--bundle", "orin")
+
+
 def no_contract() -> str:
     Path("preprocessing.json").unlink()
     return told("eval", "model.onnx", "--data", "camvid", "--root", "camvid")
@@ -230,6 +236,7 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "a run on TensorRT": of("eval", "runs/0001-train", "--provider", "tensorrt"),
     "a file without its contract": no_contract,
     "an unfinished export": an_unfinished_export,
+    "a damaged bundle": a_damaged_bundle,
     "no such model": lambda: told_on_the_device("bench", "no.onnx"),
     "not an engine": not_an_engine,
     "not a model": not_a_model,

@@ -35,7 +35,9 @@ _END = re.compile(r"`|;|\n|   |\)|│|\.(?=\s|$)|,(?=\s)|\s(?=or (?:prunekit|pyt
 NEEDS = {
     "--trt": ("tensorrt", "tensorrt_rtx"),
     "hf:": (),
-}  # no folder of such a network here: models/test_hf.py has one
+    "prunekit deploy": (),
+    "--on ": (),
+}  # no folder of such a network here: models/test_hf.py has one; no device: export/deploying has one
 """What a command needs that may be missing here: any one of these packages."""
 
 FOUND_WRONG = {("a mask that cannot be read", 1)}
@@ -46,6 +48,7 @@ NOT_PROVOKED = {
     "--overwrite --ignore": "a remark in a class list, with a place for a number",
     "but float32 is needed": "an engine that was built for other types, which takes a GPU",
     "Put all into one": "an ONNX file of over 2 GiB on its way into TensorRT",
+    f"{ANY} has {ANY} inputs, not one": "an ONNX file that TensorRT parses, which takes a GPU",
 }
 """Templates that no test machine can print, by a part of them, with the reason."""
 
