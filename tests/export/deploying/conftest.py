@@ -42,24 +42,20 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Generator[Device]:
         pytest.skip("no sshd and ssh here (Debian: openssh-server, openssh-client)")
     folder = tmp_path_factory.mktemp("sshd")
     home = folder / "home"
-    home.mkdir()
-    for name in ("host", "user", "stranger"):
+    for name in ("host", "user", "second", "stranger"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True, capture_output=True
         )
-    shutil.copyfile(folder / "user.pub", folder / "authorized")
+    (folder / "authorized").write_text(_at_home(folder, "user", home) + _at_home(folder, "second", folder / "nano"))
     port = _free_port()
-    (folder / "shell").write_text(
-        f'#!/bin/sh\ncd {home} || exit 99\nexport HOME={home}\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n'
-    )
-    (folder / "shell").chmod(0o755)
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
         f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        f"PermitRootLogin yes\nForceCommand {folder}/shell\nMaxStartups 100\nMaxSessions 100\n"
+        f"PermitRootLogin yes\nMaxStartups 100\nMaxSessions 100\n"
     )
     (folder / "ssh_config").write_text(
-        f"Host orin nano\n  IdentityFile {folder}/user\nHost locked\n  IdentityFile {folder}/stranger\n"
+        f"Host orin\n  IdentityFile {folder}/user\nHost nano\n  IdentityFile {folder}/second\n"
+        f"Host locked\n  IdentityFile {folder}/stranger\n"
         f"Host nowhere\n  Port {_free_port()}\n"
         f"Host *\n  HostName 127.0.0.1\n  Port {port}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
         f"  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
@@ -75,6 +71,15 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Generator[Device]:
     finally:
         daemon.terminate()
         daemon.communicate()
+
+
+def _at_home(folder: Path, key: str, home: Path) -> str:
+    """Return the line of authorized_keys by which whoever holds a key works in a home of their own."""
+    home.mkdir()
+    shell = folder / f"shell-{key}"
+    shell.write_text(f'#!/bin/sh\ncd {home} || exit 99\nexport HOME={home}\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n')
+    shell.chmod(0o755)
+    return f'command="{shell}" {(folder / f"{key}.pub").read_text()}'
 
 
 def _free_port() -> int:
