@@ -107,10 +107,10 @@ def _found(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         inside = Path(place).relative_to(folder)
         is_top = not inside.parts
-        folders[:] = sorted(name for name in folders if name != _CACHE and not (is_top and name in _MADE_HERE))
-        for name in (*folders, *files):
+        for name in (*folders, *files):  # before any is passed over: what the device makes is written through it
             if (Path(place) / name).is_symlink():
                 raise BundleError(f"{Path(place) / name} is a link, and a bundle has none. Remove it.")
+        folders[:] = sorted(name for name in folders if name != _CACHE and not (is_top and name in _MADE_HERE))
         for name in sorted(files):
             count += 1
             if count > MAX_FILES:

@@ -31,11 +31,18 @@ class GoldenLogits:
     largest: float
     stride: int
 
-    def error_of(self, logits_Khw: FloatArray) -> Optional[float]:
-        """Return the largest error, as a share of the largest expected magnitude; None where the sizes differ."""
+    def error_of(self, logits_Khw: FloatArray) -> float:
+        """Return the largest error, as a share of the largest expected magnitude.
+
+        Raises:
+            BundleError: the sizes differ.
+        """
         sampled_Khw = logits_Khw[:, :: self.stride, :: self.stride]
         if sampled_Khw.shape != self.sampled_Khw.shape:
-            return None
+            raise BundleError(
+                f"The model gives logits of shape {logits_Khw.shape}, and every {self.stride}th of the golden ones is "
+                f"{self.sampled_Khw.shape}. {_REMEDY}"
+            )
         return float(np.abs(sampled_Khw - self.sampled_Khw).max() / self.largest)
 
 

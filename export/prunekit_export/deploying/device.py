@@ -121,7 +121,7 @@ class Job:
         options = ["--bundle", ".", "--backend", self.config.backend, "--json"]
         options += self.config.build_options if name == "build" else ()
         done = self.session.run(
-            [self.config.python, "-m", "prunekit_runtime", name, *options],
+            [self.config.python, *_NO_BYTECODE, "-m", "prunekit_runtime", name, *options],
             folder=self.target.path,
             on_line=lambda line: self.on_step(name, line),
         )
@@ -134,6 +134,8 @@ class Job:
         return report
 
 
+# Only files that the manifest holds are run: no bytecode that lies beside them, and none is left there.
+_NO_BYTECODE = ("-B", "-X", "pycache_prefix=/dev/null")
 _PROBE = "import sys; sys.version_info >= (3, 10) or sys.exit('it is Python ' + sys.version.split()[0]); import numpy"
 
 

@@ -12,6 +12,8 @@ from onnx.helper import make_node
 from prunekit_runtime.__main__ import main
 from prunekit_runtime.bundle import open_bundle
 from prunekit_runtime.checking import Gates, check
+from prunekit_runtime.checking.golden import GoldenLogits
+from prunekit_runtime.errors import BundleError
 
 GRAPHS = ("labels", "logits")
 
@@ -180,3 +182,10 @@ def test_gates_can_be_set(bundles):
     bundle = open_bundle(bundles["logits"])
     entry = bundle.model()
     assert check(bundle, entry, entry.path(bundle.folder), gates=Gates(agreement=0.5)).gates.agreement == 0.5
+
+
+def test_golden_logits_of_another_size_are_an_error_and_not_passed_over():
+    golden = GoldenLogits(np.ones((3, 4, 6), np.float32), 1.0, 8)
+    assert golden.error_of(np.ones((3, 32, 48), np.float32)) == 0
+    with pytest.raises(BundleError, match=r"\(3, 64, 48\)"):
+        golden.error_of(np.ones((3, 64, 48), np.float32))

@@ -70,6 +70,13 @@ def test_a_linked_folder_is_refused(folder, tmp_path):
         open_bundle(folder)
 
 
+@pytest.mark.parametrize("path", ["built", "reports", "prunekit_runtime/__pycache__"])
+def test_a_link_in_the_place_of_what_the_device_makes_is_refused(folder, tmp_path, path):
+    (folder / path).symlink_to(tmp_path)
+    with pytest.raises(BundleError, match="is a link"):
+        open_bundle(folder)
+
+
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder):
     (folder / "NOTICE.txt").unlink()
     os.mkfifo(folder / "NOTICE.txt")
