@@ -40,7 +40,7 @@ FoldOption = Annotated[
     typer.Option(metavar="exact|static|none", help="How batch norms and a CCS head are folded, see prunekit export."),
 ]
 GoldenOption = Annotated[
-    int, typer.Option("--golden", metavar="N", help="Number of validation images to check a device with.")
+    int, typer.Option("--golden", metavar="N", help="Number of validation images to check a device with, 4 to 64.")
 ]
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import prunekit_runtime
 from prunekit import __version__
 from prunekit_export.sizing import MAX_DYNAMIC_BATCH
-from prunekit_runtime.bundle import InputEntry, ModelEntry
-from prunekit_runtime.bundle.manifest import FileEntry, Manifest
+from prunekit_runtime.bundle import FileEntry, InputEntry, Manifest, ModelEntry
 from prunekit_runtime.plainfile import sha256_of
 from prunekit_runtime.running.device import describe_device
 

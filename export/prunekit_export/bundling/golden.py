@@ -44,16 +44,14 @@ class GoldenPicture:
 
 
 def choose(dataset: SegmentationDataset, count: int) -> list[int]:
-    """Return places of `count` images, each the one that shows most classes which those before do not show.
+    """Return places of `count` images, or of all there are; each shows most classes that those before do not show.
 
     Raises:
-        ExportError: the data set has fewer images.
+        ExportError: the data set has no image.
     """
-    if len(dataset) < count:
-        raise ExportError(
-            f"The run's data has {len(dataset)} validation images, and {count} golden pictures are asked for. "
-            "Ask for fewer: --golden N."
-        )
+    if not len(dataset):
+        raise ExportError("The run's data has no validation images, and a bundle needs some to check a device with.")
+    count = min(count, len(dataset))
     step = max(1, len(dataset) // _LOOKED_AT)
     places = list(range(0, len(dataset), step))[: max(_LOOKED_AT, count)]
     places += [place for place in range(len(dataset)) if place not in set(places)][: max(0, count - len(places))]

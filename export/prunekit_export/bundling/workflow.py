@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from prunekit_runtime.preprocessing import Preprocessing
 
 Graph = Literal["labels", "logits"]
-MAX_GOLDEN = 64
+MIN_GOLDEN, MAX_GOLDEN = 4, 64
 _WRITING = ".writing-"
 _FILES = {"fp32": "model", "fp16": "model.fp16"}
 
@@ -57,8 +57,8 @@ class BundleConfig:
     picture_size: PictureSize = None
     """Of the pictures that a graph to labels takes; None is the golden pictures' if they share one, else any."""
     fold: Literal["exact", "static", "none"] = "exact"
-    golden: int = 4
-    """Validation images to check a device with."""
+    golden: int = MIN_GOLDEN
+    """Validation images to check a device with; where the data has fewer, all of them."""
     overwrite: bool = False
     """Replace a bundle that is there."""
 
@@ -72,9 +72,9 @@ class BundleConfig:
             )
         if self.graph not in ("labels", "logits"):
             raise ExportUsageError(f"{spelled('--graph', 'graph')} takes labels, logits; got {self.graph!r}.")
-        if not 1 <= self.golden <= MAX_GOLDEN:
+        if not MIN_GOLDEN <= self.golden <= MAX_GOLDEN:
             raise ExportUsageError(
-                f"{spelled('--golden', 'golden')} takes 1 to {MAX_GOLDEN} pictures; got {self.golden}."
+                f"{spelled('--golden', 'golden')} takes {MIN_GOLDEN} to {MAX_GOLDEN} pictures; got {self.golden}."
             )
 
 
@@ -148,6 +148,8 @@ class _Job:
 
     def pictures(self, loaded: LoadedModel, dataset: SegmentationDataset) -> list[GoldenPicture]:
         """Choose golden pictures and look at them with the run's own network, as it was trained."""
+        if len(dataset) < self.config.golden:
+            self.tell(f"taking all {len(dataset)} validation images as golden pictures, there are no more")
         places = golden.choose(dataset, self.config.golden)
         return list(golden.look(loaded.segmenter.eval(), self.contract, dataset, places))
 

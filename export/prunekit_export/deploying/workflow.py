@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from prunekit_export.deploying.device import DeployConfig, Job
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.remote import Session
-from prunekit_runtime.bundle import MANIFEST, open_bundle
-from prunekit_runtime.bundle.opening import read_manifest
+from prunekit_runtime.bundle import MANIFEST, open_bundle, read_manifest
 from prunekit_runtime.plainfile import sha256_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """`prunekit bundle`: what is in it, that it opens, and that nothing half-written or lost is left."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import prunekit_runtime
 from prunekit_cli.main import app
 from prunekit_export.bundling import BundleConfig, golden, write_bundle
 from prunekit_export.errors import ExportUsageError
 from prunekit_runtime.bundle import open_bundle
 from prunekit_runtime.checking.golden import read_golden
-from prunekit_runtime.errors import PrunekitError
 
 
 def test_it_opens_and_holds_what_a_device_needs(bundles):
@@ -103,16 +104,18 @@ def test_a_bundle_is_replaced_only_when_asked_and_another_folder_never(trained, 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"precisions": ("int4",)}, {"precisions": ()}, {"golden": 0}, {"golden": 1000}, {"graph": "mask"}]
+    "wrong", [{"precisions": ("int4",)}, {"precisions": ()}, {"golden": 3}, {"golden": 1000}, {"graph": "mask"}]
 )
 def test_what_no_bundle_can_hold_is_refused(wrong):
     with pytest.raises(ExportUsageError):
         BundleConfig(**wrong)
 
 
-def test_more_golden_pictures_than_there_are_is_told(trained, tmp_path):
-    with pytest.raises(PrunekitError, match="8 validation images"):
-        write_bundle(trained, tmp_path / "bundle", BundleConfig(golden=9, precisions=("fp32",)))
+def test_where_there_are_fewer_pictures_than_asked_for_all_are_taken_and_that_is_told(trained, tmp_path):
+    told: list[str] = []
+    config = BundleConfig(golden=9, precisions=("fp32",))
+    assert write_bundle(trained, tmp_path / "bundle", config, on_stage=told.append).golden == 8
+    assert any("all 8 validation images" in line for line in told)
 
 
 def test_the_command(trained, tmp_path):
@@ -123,3 +126,15 @@ def test_the_command(trained, tmp_path):
     assert entry.input_shape == (1, None, None, 3)
     assert entry.profile == {"min": (1, 40, 56, 3), "opt": (1, 80, 112, 3), "max": (1, 160, 224, 3)}
     assert "python3 -m prunekit_runtime build" in result.output
+
+
+def test_the_lines_for_a_program_of_ones_own_label_a_picture(bundles, monkeypatch):
+    monkeypatch.chdir(bundles["labels"])
+    page = (Path(prunekit_runtime.__file__).parents[1] / "jetson/README.md").read_text()
+    lines = re.findall(r"```python\n(.*?)```", page, re.S)[0]
+    lines = lines.replace('"tensorrt"', '"ort"').replace('model("fp16")', "model()")  # no GPU here
+    bundle = open_bundle(Path())
+    golden = read_golden(bundle, bundle.golden[0])
+    names = {"image_HW3": golden.image_HW3}
+    exec(lines, names)
+    assert (names["labels_HW"] == golden.labels_HW).mean() > 0.999

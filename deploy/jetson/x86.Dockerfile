@@ -1,0 +1,17 @@
+# A server or PC with an NVIDIA card: Ubuntu 24.04, Python 3.12, TensorRT 10.13.
+#
+#   docker build -t prunekit:x86 -f x86.Dockerfile .
+#   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD/BUNDLE:/bundle" prunekit:x86 build
+#
+# The runtime comes with the bundle, which is mounted: the image holds what it runs on, and no network and no picture. JPEG
+# files are read by Pillow; videos and cameras need python3-opencv in its place.
+FROM nvcr.io/nvidia/tensorrt:25.08-py3
+
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-numpy python3-pil \
+    && rm -rf /var/lib/apt/lists/*
+
+ENV PYTHONDONTWRITEBYTECODE=1
+WORKDIR /bundle
+ENTRYPOINT ["python3", "-m", "prunekit_runtime"]
+CMD ["doctor"]
