@@ -10,6 +10,7 @@ found so, again: PRUNEKIT_FIRST_CASE=123456 PRUNEKIT_CASES=1 pytest.
 
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ import torch
 from hypothesis import register_random, settings
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background: what tests start would not hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A first call imports, and a busy machine is slow: neither is a failure.
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None)

@@ -21,13 +21,13 @@ def console_lines() -> list[str]:
 def test_the_two_commands_are_there() -> None:
     lines = console_lines()
     assert 'pip install -e ".[ort,rtx]" && prunekit demo' in lines
-    assert 'pip install -e ".[dev]" && pytest' in lines
+    assert 'pip install -e ".[dev]" && pytest -n auto --dist loadfile' in lines
 
 
 def test_the_test_command_is_the_one_that_ci_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert 'pip install --quiet -e ".[dev]"' in script
-    assert script.rstrip().endswith("\npytest")
+    assert script.rstrip().endswith("\npytest -n auto --dist loadfile")
 
 
 def test_every_command_and_option_in_the_readme_exists() -> None:
