@@ -65,6 +65,8 @@ class HostCuda:
         self.held: dict[int, Any] = {}
         self.numbers = iter(range(1, 1 << 20))
         self.records: list[int] = []
+        self.capturing: list[Callable[[], object]] | None = None
+        self.launches = 0
 
     def malloc(self, size_bytes: int) -> int:
         memory = ctypes.create_string_buffer(size_bytes)
@@ -92,6 +94,32 @@ class HostCuda:
 
     def synchronise(self, stream: int) -> None:
         assert stream in self.held
+
+    def begin_capture(self, stream: int) -> None:
+        assert stream in self.held
+        assert self.capturing is None
+        self.capturing = []
+
+    def end_capture(self, stream: int) -> int:
+        kept, self.capturing = self.capturing, None
+        number = next(self.numbers)
+        self.held[number] = kept
+        return number
+
+    def abandon_capture(self, stream: int) -> None:
+        self.capturing = None
+
+    def executable(self, graph: int) -> int:
+        number = next(self.numbers)
+        self.held[number] = self.held[graph]
+        return number
+
+    free_graph = free_executable = free
+
+    def launch(self, executable: int, stream: int) -> None:
+        self.launches += 1
+        for work in self.held[executable]:
+            work()
 
     def record(self, event: int, stream: int) -> None:
         self.records.append(event)
@@ -125,8 +153,15 @@ class HostContext:
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
-        images = self._array("images")
-        self._array("logits")[...] = np.einsum("kc,nchw->nkhw", self.engine.weights_K3, images)
+        images, logits = self._array("images"), self._array("logits")
+
+        def compute() -> None:
+            logits[...] = np.einsum("kc,nchw->nkhw", self.engine.weights_K3, images)
+
+        if self.engine.cuda.capturing is None:
+            compute()
+        else:
+            self.engine.cuda.capturing.append(compute)
         return self.engine.works
 
     def _array(self, name: str) -> npt.NDArray[np.float32]:
@@ -175,7 +210,7 @@ def host_engine(
 ) -> HostEngine:
     """Put a stand-in for the module tensorrt in place; set `engine.accepted = False` to refuse the plan."""
     engine: Any = HostEngine(weights_K3)
-    engine.accepted = True
+    engine.accepted, engine.cuda = True, host_cuda
 
     class Severity:
         INTERNAL_ERROR, ERROR, WARNING = range(3)
@@ -231,8 +266,6 @@ def runnable(tmp_path: Path, weights_K3: npt.NDArray[np.float32]) -> Path:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from prunekit_runtime.bundle import InputEntry, ModelEntry
-    from prunekit_runtime.bundle.manifest import FileEntry, Manifest
-    from prunekit_runtime.plainfile import sha256_of
     from prunekit_runtime.preprocessing import Preprocessing
 
     root = tmp_path / "bundle"
@@ -285,8 +318,46 @@ def runnable(tmp_path: Path, weights_K3: npt.NDArray[np.float32]) -> Path:
         profile = {key: tuple(size or 64 for size in (batch, *rest)) for key in ("min", "opt", "max")}
         entry = InputEntry(kind, data, (batch, *rest))
         models.append(ModelEntry(name, "fp32", name, f"models/{name}.onnx", entry, profile))  # pyright: ignore[reportArgumentType]  one of the two graphs
-    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
-    files = {path.relative_to(root).as_posix(): FileEntry(path.stat().st_size, sha256_of(path)[0]) for path in paths}
-    manifest = Manifest("demo", "prunekit 0", (), tuple(models), (), files)
-    (root / "bundle.json").write_text(json.dumps(manifest.to_json()))
+    _seal(root, tuple(models), ())
     return root
+
+
+def _seal(root: Path, models: tuple[Any, ...], golden: tuple[Any, ...]) -> None:
+    """Write a manifest of what lies in a folder."""
+    from prunekit_runtime.bundle import FileEntry, Manifest
+    from prunekit_runtime.plainfile import sha256_of
+
+    made = (root / "built", root / "reports", root / "bundle.json")
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file() and not {path, *path.parents} & set(made)]
+    files = {path.relative_to(root).as_posix(): FileEntry(path.stat().st_size, sha256_of(path)[0]) for path in paths}
+    manifest = Manifest("demo", "prunekit 0", (), models, golden, files)
+    (root / "bundle.json").write_text(json.dumps(manifest.to_json()))
+
+
+@pytest.fixture
+def seal() -> Callable[[Path], None]:
+    """Return what writes a bundle's hashes anew, after a file of it was changed."""
+    from prunekit_runtime.bundle import Manifest
+
+    def write(root: Path) -> None:
+        manifest = Manifest.from_json(json.loads((root / "bundle.json").read_text()))
+        _seal(root, manifest.models, manifest.golden)
+
+    return write
+
+
+@pytest.fixture
+def checkable(runnable: Path, weights_K3: npt.NDArray[np.float32]) -> Path:
+    """Write `runnable` with one golden picture, whose labels are those of its models."""
+    from prunekit_runtime.bundle import GoldenEntry, open_bundle
+    from prunekit_runtime.pictures.png_writer import encode_mask, encode_picture
+
+    bundle = open_bundle(runnable)
+    picture_HW3 = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+    logits_KHW = np.einsum("kc,nchw->nkhw", weights_K3, bundle.contract.prepare(picture_HW3))[0]
+    (runnable / "golden").mkdir()
+    (runnable / "golden/00.png").write_bytes(encode_picture(picture_HW3))
+    labels_HW = logits_KHW.argmax(0).astype(np.uint8)
+    (runnable / "golden/00.labels.png").write_bytes(encode_mask(labels_HW, bundle.classes.palette))
+    _seal(runnable, bundle.models, (GoldenEntry("00", "golden/00.png", "golden/00.labels.png"),))
+    return runnable

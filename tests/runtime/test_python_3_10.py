@@ -19,7 +19,7 @@ Begin = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def begin(runnable: Path) -> Begin:
+def begin(checkable: Path) -> Begin:
     """Start a command in the bundle's folder."""
     python = shutil.which("python3.10")
     probe = [python or "", "-c", "import numpy, onnxruntime"]
@@ -30,7 +30,7 @@ def begin(runnable: Path) -> Begin:
         command = [python, "-W", "error", "-m", "prunekit_runtime", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(DEPLOY)}
         return subprocess.Popen(
-            command, cwd=runnable, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, cwd=checkable, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
     return start
@@ -47,6 +47,8 @@ def picture(tmp_path: Path) -> Path:
     "arguments",
     [
         ("build", "--backend", "ort"),
+        ("check", "--backend", "ort"),
+        ("bench", "--backend", "ort", "--runs", "5", "--warmup", "1"),
         ("doctor", "--backend", "ort"),
         ("run", "PHOTO", "--model", "labels", "--backend", "ort", "--as", "mask,overlay,contour,side-by-side"),
         ("run", "PHOTO", "--model", "logits", "--backend", "ort", "--json"),

@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=count, default=0, help="images a call (default: the model's, else 1)")
     parser.add_argument("--height", type=count, default=0, help="height of the network's input [px]")
     parser.add_argument("--width", type=count, default=0, help="width of the network's input [px]")
+    parser.add_argument("--cuda-graph", action="store_true", help="launch an engine's kernels as one CUDA graph")
     parser.add_argument("--warmup", type=count, default=20, help="calls before the clock starts (default 20)")
     parser.add_argument("--runs", type=count, default=200, help="calls that are timed (default 200)")
 
@@ -60,6 +61,7 @@ def command(options: argparse.Namespace) -> int:
             golden=GoldenCheck.load(options.golden) if options.golden else None,
             provider=options.provider,
             threads=options.threads,
+            cuda_graph=options.cuda_graph,
             batch=options.batch,
             height=options.height,
             width=options.width,

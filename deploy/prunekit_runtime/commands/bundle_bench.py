@@ -2,69 +2,100 @@
 
 import argparse
 import contextlib
-import csv
-import io
+import dataclasses
 import json
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Optional
 
 from prunekit_runtime.building import find_built
 from prunekit_runtime.bundle import Bundle, ModelEntry, open_bundle
+from prunekit_runtime.commands.bench_words import samples_csv, summary
 from prunekit_runtime.commands.choosing import chosen
 from prunekit_runtime.commands.stepline import StepLine
 from prunekit_runtime.errors import MeasureUsageError, PrunekitError, UsageError
 from prunekit_runtime.failures import sentence_of
+from prunekit_runtime.measuring.conditions import Conditions, read_conditions
 from prunekit_runtime.measuring.frames import Samples, frame, measure_frames, median_interval_ms, ratio_of, verdict
-from prunekit_runtime.measuring.power import Energy, total_rail, watching
+from prunekit_runtime.measuring.power import Energy, Source, total_rail, watching
 from prunekit_runtime.pictures.reading import read_picture
 from prunekit_runtime.pictures.writing import write_whole
 from prunekit_runtime.preprocessing import ByteArray
-from prunekit_runtime.running.device import describe_device
 from prunekit_runtime.running.gpu import describe_gpu
+from prunekit_runtime.running.nvml import Nvml, open_nvml
 from prunekit_runtime.running.picturing import PictureModel, open_picture_model
 from prunekit_runtime.text import printable
 
 REPORT = "bench.json"
 
 
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A model that ran once."""
+
+    entry: ModelEntry
+    path: Path
+    model: PictureModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """All models in alternation, and the machine before and after."""
+
+    samples: "dict[str, Samples]"
+    before: Conditions
+    after: Conditions
+
+
 def bench_bundle(options: argparse.Namespace) -> int:
     """Measure each model that was asked for, in alternation; 1 if one could not be run."""
+    if options.cuda_graph and options.backend != "tensorrt":
+        raise MeasureUsageError("--cuda-graph is for engines, and --backend ort runs none. Leave one of them out.")
     bundle = open_bundle(options.bundle)
     if not bundle.golden:
         raise MeasureUsageError("The bundle holds no golden picture to measure with. Write the bundle again.")
     picture_HW3 = read_picture(bundle.folder / bundle.golden[0].picture)
     failed: list[dict[str, str]] = []
-    device = describe_device()
+    gpu = describe_gpu()
     with contextlib.ExitStack() as stack:
-        opened = _opened(bundle, picture_HW3, options, stack, failed)
-        models = {name: (model, picture_HW3) for name, (_, model, _) in opened.items()}
-        samples = _measured(models, options) if models else {}
-        after = describe_device()
-        benched = [
-            _report(entry, path, model, picture_HW3, samples[name], options, device, after)
-            for name, (entry, model, path) in opened.items()
-        ]
+        card = stack.enter_context(_card(gpu.pci_bus_id if options.backend == "tensorrt" else None))
+        opened = list(_opened(bundle, picture_HW3, options, stack, failed))
+        measured = _measured(opened, picture_HW3, options, card)
+        source = total_rail() or card
+        benched = [_report(each, measured, _energy(each.model, picture_HW3, options.runs, source)) for each in opened]
     report = {
         "backend": options.backend,
+        "picture": list(picture_HW3.shape[:2]),
+        "warmup_runs": options.warmup,
+        "cuda_graph": options.cuda_graph,
         "benched": benched,
-        "paired": _paired(samples),
+        "paired": _paired(measured.samples),
         "failed": failed,
-        "device": {**device, "gpu": describe_gpu().name},
+        "device": {**measured.before.device, "gpu": gpu.name},
+        "conditions": {"before": measured.before.to_json(), "after": measured.after.to_json()},
     }
     write_whole(bundle.reports_dir / REPORT, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     if options.samples is not None:
-        write_whole(options.samples, _csv(samples))
-    if options.json:
-        sys.stdout.write(json.dumps(report, indent=1) + "\n")
-    else:
-        sys.stdout.write(printable(_summary(report)))
-    for failure in failed:
-        sys.stderr.write(printable(f"{failure['entry']}: {failure['error']}\n"))
+        write_whole(options.samples, samples_csv({name: each.frame_ms for name, each in measured.samples.items()}))
+    _show(report, options)
     return 1 if failed else 0
 
 
-Opened = dict[str, "tuple[ModelEntry, PictureModel, Path]"]
+def _show(report: "dict[str, Any]", options: argparse.Namespace) -> None:
+    sys.stdout.write(json.dumps(report, indent=1) + "\n" if options.json else printable(summary(report)))
+    for failure in report["failed"]:
+        sys.stderr.write(printable(f"{failure['entry']}: {failure['error']}\n"))
+
+
+@contextlib.contextmanager
+def _card(pci_bus_id: Optional[str]) -> Generator[Optional[Nvml], None, None]:
+    nvml = open_nvml(pci_bus_id)
+    try:
+        yield nvml
+    finally:
+        if nvml is not None:
+            nvml.close()
 
 
 def _opened(
@@ -73,13 +104,14 @@ def _opened(
     options: argparse.Namespace,
     stack: contextlib.ExitStack,
     failed: "list[dict[str, str]]",
-) -> Opened:
+) -> Generator[Opened, None, None]:
     """Open models, and label a picture with each; what fails is kept as a reason."""
-    opened: Opened = {}
     for entry in chosen(bundle.models, options.precision):
         try:
             path = find_built(bundle, entry, options.backend)
-            model = open_picture_model(path, bundle.contract, graph=entry.graph, threads=options.threads)
+            model = open_picture_model(
+                path, bundle.contract, graph=entry.graph, threads=options.threads, cuda_graph=options.cuda_graph
+            )
             stack.enter_context(model)
             frame(model, picture_HW3)
         except UsageError:
@@ -90,66 +122,54 @@ def _opened(
                 raise
             failed.append({"entry": entry.name, "error": sentence})
         else:
-            opened[entry.name] = (entry, model, path)
-    return opened
+            yield Opened(entry, path, model)
 
 
-def _measured(models: "dict[str, tuple[PictureModel, ByteArray]]", options: argparse.Namespace) -> "dict[str, Samples]":
+def _measured(
+    opened: "list[Opened]", picture_HW3: ByteArray, options: argparse.Namespace, card: Optional[Nvml]
+) -> Measured:
+    models = {each.entry.name: (each.model, picture_HW3) for each in opened}
+    before = read_conditions(card)
+    if not models:
+        return Measured({}, before, before)
     line = StepLine()
     try:
-        return measure_frames(
+        samples = measure_frames(
             models,
             runs=options.runs,
             warmup_runs=options.warmup,
             on_frame=lambda done, rounds: line(f"measuring {', '.join(models)}: round {done}/{rounds}"),
         )
+        return Measured(samples, before, read_conditions(card))
     finally:
         line.close()
 
 
-def _report(
-    entry: ModelEntry,
-    path: Path,
-    model: PictureModel,
-    picture_HW3: ByteArray,
-    samples: Samples,
-    options: argparse.Namespace,
-    before: "dict[str, Any]",
-    after: "dict[str, Any]",
-) -> "dict[str, Any]":
-    compute = samples.compute(options.warmup)
-    energy = _energy(model, picture_HW3, options.runs)
-    temperatures = [each["temperatures_celsius"] for each in (before, after)]
-    judged, reasons = verdict(samples.frame_ms, *temperatures)
-    conditions = {
-        name: {key: each[key] for key in ("temperatures_celsius", "power_mode", "cpu_governor")}
-        for name, each in (("before", before), ("after", after))
-    }
+def _report(each: Opened, measured: Measured, energy: Energy) -> "dict[str, Any]":
+    samples = measured.samples[each.entry.name]
+    latency, compute = samples.latency(), samples.compute()
+    judged, reasons = verdict(samples.frame_ms, measured.before, measured.after)
     return {
-        "entry": entry.name,
-        "precision": entry.precision,
-        "graph": entry.graph,
-        "ran_on": model.name,
-        "path": str(path),
-        "picture": list(picture_HW3.shape[:2]),
-        "latency": samples.latency(options.warmup).to_json(),
+        "entry": each.entry.name,
+        "precision": each.entry.precision,
+        "graph": each.entry.graph,
+        "ran_on": each.model.name,
+        "path": str(each.path),
+        "latency": latency.to_json(),
         "median_interval_ms": median_interval_ms(samples.frame_ms),
         "compute": None if compute is None else compute.to_json(),
         "parts_ms": samples.medians_ms(),
-        "cuda_graph": False,
-        "joules_per_frame": energy.joules_each(options.runs),
+        "joules_per_frame": energy.joules_each(latency.runs),
         "power": energy.to_json(),
         "verdict": judged,
         "reasons": reasons,
-        "conditions": conditions,
     }
 
 
-def _energy(model: PictureModel, picture_HW3: ByteArray, runs: int) -> Energy:
-    """Watch the board's power while one model alone labels pictures; not at all where it has no sensor."""
-    rail = total_rail()
-    with watching(rail) as energy:
-        for _ in range(runs if rail is not None else 0):
+def _energy(model: PictureModel, picture_HW3: ByteArray, runs: int, source: Optional[Source]) -> Energy:
+    """Watch the power while one model alone labels pictures; not at all where nothing tells it."""
+    with watching(source) as energy:
+        for _ in range(runs if source is not None else 0):
             frame(model, picture_HW3)
     return energy
 
@@ -160,36 +180,3 @@ def _paired(samples: "dict[str, Samples]") -> "Optional[dict[str, Any]]":
         return None
     first, second = samples
     return {"of": second, "over": first, **ratio_of(samples[first].frame_ms, samples[second].frame_ms)}
-
-
-def _csv(samples: "dict[str, Samples]") -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "frame", "ms"])
-    for name, taken in samples.items():
-        writer.writerows([name, number, f"{value_ms:.6f}"] for number, value_ms in enumerate(taken.frame_ms))
-    return text.getvalue().encode()
-
-
-def _summary(report: "dict[str, Any]") -> str:
-    lines: list[str] = []
-    for each in report["benched"]:
-        latency, parts = each["latency"], each["parts_ms"]
-        low_ms, high_ms = each["median_interval_ms"]
-        shown = ", ".join(f"{part} {value:.2f}" for part, value in parts.items() if value is not None)
-        joules = each["joules_per_frame"]
-        interval = f"95 % interval {low_ms:.2f} to {high_ms:.2f}"
-        lines.append(
-            f"{each['entry']}: {latency['p50_ms']:.2f} ms a frame ({interval}), p99 {latency['p99_ms']:.2f}, "
-            f"{each['verdict']}; {each['ran_on']}"
-        )
-        lines.append(f"  parts [ms]  {shown}")
-        lines.append(f"  energy      {each['power']['reason'] if joules is None else f'{joules:.4f} J a frame'}")
-        lines += [f"  {each['verdict']}: {reason}" for reason in each["reasons"]]
-    paired = report["paired"]
-    if paired is not None:
-        lines.append(
-            f"{paired['of']} takes {paired['ratio']:.3f} times as long as {paired['over']} "
-            f"(95 % interval {paired['low']:.3f} to {paired['high']:.3f})"
-        )
-    return "".join(f"{line}\n" for line in lines)

@@ -30,6 +30,7 @@ class BenchConfig:
     golden: GoldenCheck | None = None
     provider: Provider | None = None
     threads: int | None = None
+    cuda_graph: bool = False
     batch: int = 0
     height: int = 0  # px
     width: int = 0  # px
@@ -48,7 +49,9 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         RunnerError: the model cannot be run here, the size of its input is not known, or its logits are not finite.
         GoldenError: the golden file belongs to another model.
     """
-    with open_runner(config.model, provider=config.provider, threads=config.threads) as runner:
+    with open_runner(
+        config.model, provider=config.provider, threads=config.threads, cuda_graph=config.cuda_graph
+    ) as runner:
         golden = config.golden.check(runner, config.contract) if config.golden else None
         images = _images(config, runner.input_shape)
         measured = _measured(runner, images, config)
@@ -56,6 +59,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     return {
         "model": str(config.model),
         "runner": name,
+        "cuda_graph": config.cuda_graph,
         "input_shape": list(images.shape),
         **measured,
         "preprocessing": _preprocessing_latency(config, images.shape),

@@ -6,11 +6,12 @@ H W the picture's size.
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
 from prunekit_runtime.errors import MeasureUsageError
+from prunekit_runtime.measuring.conditions import Conditions
 from prunekit_runtime.measuring.latency import MAX_RUNS, LatencyReport, summarise
 from prunekit_runtime.preprocessing import ByteArray
 from prunekit_runtime.running.picturing import PictureModel, stacked
@@ -25,17 +26,19 @@ _HEATED_CELSIUS = 3.0
 class Samples:
     """Times of every frame [ms], in the order they were taken; a part that the runner does not know is empty."""
 
+    warmup_runs: int = 0
+    """Frames before these, whose times were not kept."""
     frame_ms: "list[float]" = dataclasses.field(default_factory=lambda: list[float]())
     parts_ms: "dict[str, list[float]]" = dataclasses.field(default_factory=lambda: {part: [] for part in PARTS})
 
-    def latency(self, warmup_runs: int) -> LatencyReport:
+    def latency(self) -> LatencyReport:
         """Return the latency of the whole frame."""
-        return summarise(self.frame_ms, batch=1, warmup_runs=warmup_runs)
+        return summarise(self.frame_ms, batch=1, warmup_runs=self.warmup_runs)
 
-    def compute(self, warmup_runs: int) -> Optional[LatencyReport]:
+    def compute(self) -> Optional[LatencyReport]:
         """Return the GPU's own time; None where no GPU ran."""
         compute_ms = self.parts_ms["compute"]
-        return summarise(compute_ms, batch=1, warmup_runs=warmup_runs) if compute_ms else None
+        return summarise(compute_ms, batch=1, warmup_runs=self.warmup_runs) if compute_ms else None
 
     def medians_ms(self) -> "dict[str, Optional[float]]":
         """Return the median of each part; None where it is not known."""
@@ -81,8 +84,10 @@ def measure_frames(
         MeasureUsageError: a count is out of range.
     """
     if not 1 <= runs <= MAX_RUNS or not 0 <= warmup_runs <= MAX_RUNS:
-        raise MeasureUsageError(f"1 to {MAX_RUNS} runs and 0 to {MAX_RUNS} before them; got {runs} and {warmup_runs}.")
-    samples = {name: Samples() for name in models}
+        raise MeasureUsageError(
+            f"--runs takes 1 to {MAX_RUNS}, --warmup 0 to {MAX_RUNS}; got {runs} and {warmup_runs}."
+        )
+    samples = {name: Samples(warmup_runs) for name in models}
     for number in range(warmup_runs + runs):
         for name, (model, picture_HW3) in models.items():
             frame(model, picture_HW3, samples[name] if number >= warmup_runs else None)
@@ -107,14 +112,12 @@ def ratio_of(first_ms: Sequence[float], second_ms: Sequence[float]) -> "dict[str
     return {"ratio": float(np.median(pairs[1]) / np.median(pairs[0])), "low": float(low), "high": float(high)}
 
 
-def verdict(
-    samples_ms: Sequence[float], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> "tuple[str, list[str]]":
+def verdict(samples_ms: Sequence[float], before: Conditions, after: Conditions) -> "tuple[str, list[str]]":
     """Return "stable", "noisy" or "throttled", and why.
 
     Noisy: the interval of the median is wider than 2.5 %, the p90 more than 1.2 times the median, or the last third
-    more than 5 % slower or faster than the first. Throttled: the last third is more than 5 % slower, and a temperature
-    rose by 3 degrees or more.
+    more than 5 % slower or faster than the first. Throttled: the card says that it is slowed; or the last third is more
+    than 5 % slower, and a temperature rose by 3 degrees or more.
     """
     values_ms = np.asarray(samples_ms)
     middle_ms, (low_ms, high_ms) = float(np.median(values_ms)), median_interval_ms(samples_ms)
@@ -128,12 +131,17 @@ def verdict(
         reasons.append(f"the slowest tenth takes more than {tail:.2f} times the median")
     if abs(drift) > _DRIFT:
         reasons.append(f"the last third is {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} than the first")
-    if drift > _DRIFT and _heated_celsius(before, after) >= _HEATED_CELSIUS:
+    rise = _heated_celsius(before.temperatures_celsius, after.temperatures_celsius)
+    is_hot = drift > _DRIFT and rise >= _HEATED_CELSIUS
+    if is_hot:
+        reasons.append(f"a temperature rose by {rise:.0f} degrees")
+    reasons += [f"the card is slowed by {words}" for words in after.slowed_by]
+    if is_hot or after.slowed_by:
         return "throttled", reasons
     return ("noisy" if reasons else "stable"), reasons
 
 
-def _heated_celsius(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+def _heated_celsius(before: Mapping[str, float], after: Mapping[str, float]) -> float:
     """Return by how much the temperature rose that rose most."""
     rises = [after[name] - before[name] for name in before.keys() & after.keys()]
     return max(rises, default=0.0)

@@ -3,6 +3,7 @@
 Signatures: CUDA Runtime API reference, the same from CUDA 11 to 13.
 """
 
+import contextlib
 import ctypes
 import importlib.util
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from prunekit_runtime.errors import RunnerError, RunnerUsageError
 LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so")
 _SUCCESS = 0
 _HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2  # cudaMemcpyKind
+_THREAD_LOCAL = 1  # cudaStreamCaptureMode: what other threads do meanwhile is theirs
 _Handle = ctypes.c_void_p
 _Out = ctypes.POINTER(ctypes.c_void_p)
 
@@ -32,6 +34,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaEventRecord": (_Handle, _Handle),
     "cudaEventElapsedTime": (ctypes.POINTER(ctypes.c_float), _Handle, _Handle),
     "cudaEventDestroy": (_Handle,),
+    "cudaStreamBeginCapture": (_Handle, ctypes.c_int),
+    "cudaStreamEndCapture": (_Handle, _Out),
+    # Not cudaGraphInstantiate, whose arguments are others in CUDA 11 than in 12.
+    "cudaGraphInstantiateWithFlags": (_Out, _Handle, ctypes.c_ulonglong),
+    "cudaGraphLaunch": (_Handle, _Handle),
+    "cudaGraphDestroy": (_Handle,),
+    "cudaGraphExecDestroy": (_Handle,),
 }
 
 
@@ -108,6 +117,39 @@ class Cuda:
     def free_event(self, event: int) -> None:
         """Destroy an event."""
         self._call("cudaEventDestroy", event)
+
+    def begin_capture(self, stream: int) -> None:
+        """Keep what the stream is given from now on, in the place of doing it."""
+        self._call("cudaStreamBeginCapture", stream, _THREAD_LOCAL)
+
+    def end_capture(self, stream: int) -> int:
+        """Return the graph of what the stream was given."""
+        graph = ctypes.c_void_p()
+        self._call("cudaStreamEndCapture", stream, ctypes.byref(graph))
+        return graph.value or 0
+
+    def abandon_capture(self, stream: int) -> None:
+        """Make a stream usable again after what it was given failed."""
+        with contextlib.suppress(RunnerError):
+            graph = self.end_capture(stream)
+            if graph:
+                self.free_graph(graph)
+
+    def executable(self, graph: int) -> int:
+        """Make a graph ready to be launched."""
+        return self._handle("cudaGraphInstantiateWithFlags", graph, ctypes.c_ulonglong(0))
+
+    def launch(self, executable: int, stream: int) -> None:
+        """Queue a graph."""
+        self._call("cudaGraphLaunch", executable, stream)
+
+    def free_graph(self, graph: int) -> None:
+        """Destroy a graph; what was made ready from it stays."""
+        self._call("cudaGraphDestroy", graph)
+
+    def free_executable(self, executable: int) -> None:
+        """Destroy a graph that was made ready."""
+        self._call("cudaGraphExecDestroy", executable)
 
     def _integer(self, name: str) -> int:
         value = ctypes.c_int()

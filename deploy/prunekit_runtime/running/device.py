@@ -26,6 +26,7 @@ def describe_device(root: Path = Path("/")) -> dict[str, Any]:
         "jetson_linux": _text(root / "etc/nv_tegra_release"),
         "power_mode": _output("nvpmodel", "-q"),
         "cpu_governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "clocks_mhz": _clocks_mhz(root),
         "temperatures_celsius": _temperatures_celsius(root),
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -46,6 +47,21 @@ def _temperatures_celsius(root: Path) -> dict[str, float]:
         if name and value and value.lstrip("-").isdigit():
             temperatures[name] = int(value) / 1000  # the kernel gives thousandths
     return temperatures
+
+
+def _clocks_mhz(root: Path) -> dict[str, dict[str, float]]:
+    """Return {"now", "max"} by clock: cores of the CPU, and on a Jetson the GPU, memory and what else is scaled."""
+    clocks: dict[str, dict[str, float]] = {}
+    places = (
+        ("sys/devices/system/cpu/cpufreq/policy*", "scaling_cur_freq", "scaling_max_freq", 1e3),  # kHz
+        ("sys/class/devfreq/*", "cur_freq", "max_freq", 1e6),  # Hz
+    )
+    for pattern, now_file, max_file, unit_per_mhz in places:
+        for place in sorted(root.glob(pattern)):
+            now, most = _text(place / now_file), _text(place / max_file)
+            if now and most and now.isdigit() and most.isdigit():
+                clocks[place.name] = {"now": int(now) / unit_per_mhz, "max": int(most) / unit_per_mhz}
+    return clocks
 
 
 def _text(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from prunekit_runtime.text import printable_name
 
 LIBRARY = "libcuda.so.1"
-_NAME_BYTES = 256
+_NAME_BYTES, _BUS_BYTES = 256, 64
 # CUdevice_attribute
 _MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR = 16, 18, 75, 76
 _RELEASE = re.compile(r"\d+\.\d+(?:\.\d+)?")
@@ -34,6 +34,8 @@ class Gpu:
     """Release of the kernel driver, such as 540.4.0."""
     cuda_driver: str | None = None
     """Newest CUDA that the driver knows, such as 12.6."""
+    pci_bus_id: str | None = None
+    """Such as 0000:01:00.0."""
     missing: str | None = None
     """Why there is no GPU to be named."""
 
@@ -67,7 +69,9 @@ def _first_gpu(driver: Any, release: str | None) -> Gpu:
         return Gpu(driver=release, cuda_driver=known, missing="CUDA counts no GPU")
     device = _integer(driver, "cuDeviceGet", ctypes.c_int(0))
     name, memory = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_size_t()
+    bus = ctypes.create_string_buffer(_BUS_BYTES)
     _call(driver, "cuDeviceGetName", name, ctypes.c_int(_NAME_BYTES), ctypes.c_int(device))
+    _call(driver, "cuDeviceGetPCIBusId", bus, ctypes.c_int(_BUS_BYTES), ctypes.c_int(device))
     _call(driver, "cuDeviceTotalMem_v2", ctypes.byref(memory), ctypes.c_int(device))
 
     def attribute(number: int) -> int:
@@ -82,6 +86,7 @@ def _first_gpu(driver: Any, release: str | None) -> Gpu:
         count=count,
         driver=release,
         cuda_driver=known,
+        pci_bus_id=printable_name(bus.value.decode(errors="replace")),
     )
 
 

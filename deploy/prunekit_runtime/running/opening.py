@@ -31,6 +31,7 @@ def open_runner(
     provider: Provider | None = None,
     threads: int | None = None,
     graph: Optional[Graph] = "logits",
+    cuda_graph: bool = False,
 ) -> OrtRunner | TrtRunner:
     """Open an engine with TensorRT, or an ONNX file with ONNX Runtime (on the CPU unless `provider` says otherwise).
 
@@ -39,18 +40,23 @@ def open_runner(
         provider: of ONNX Runtime.
         threads: of ONNX Runtime.
         graph: what the caller can run, None for either.
+        cuda_graph: launch an engine's kernels as one CUDA graph.
 
     Raises:
-        RunnerError: the file cannot be run here, or an option of ONNX Runtime was given for an engine.
+        RunnerError: the file cannot be run here, or an option of one runner was given for the other.
     """
     if is_plan(path):
         if provider is not None or threads is not None:
             raise RunnerUsageError(
                 f"{path} is an engine: TensorRT runs it on the GPU. Leave out the provider and the threads."
             )
-        return TrtRunner(path, graph)
+        return TrtRunner(path, graph, cuda_graph=cuda_graph)
     if path.suffix != ".onnx":
         raise RunnerUsageError(
             f"{path} is neither an ONNX file (.onnx) nor a TensorRT engine. Write one: prunekit export"
+        )
+    if cuda_graph:
+        raise RunnerUsageError(
+            f"{path} is an ONNX file, and a CUDA graph is made of an engine's kernels. Leave out --cuda-graph."
         )
     return OrtRunner(path, provider or "cpu", threads or 0, graph=graph)

@@ -110,6 +110,7 @@ def open_picture_model(
     graph: Optional[Graph] = None,
     provider: Optional[Provider] = None,
     threads: Optional[int] = None,
+    cuda_graph: bool = False,
 ) -> PictureModel:
     """Open an engine or an ONNX file of either graph for labelling pictures.
 
@@ -119,11 +120,13 @@ def open_picture_model(
         graph: what the file must be; None takes it as it is.
         provider: of ONNX Runtime, the CPU where it is None.
         threads: of ONNX Runtime.
+        cuda_graph: launch an engine's kernels as one CUDA graph.
 
     Raises:
         RunnerError: the file cannot be run here, or is the other graph.
     """
-    return PictureModel(open_runner(path, provider=provider, threads=threads, graph=graph), contract)
+    runner = open_runner(path, provider=provider, threads=threads, graph=graph, cuda_graph=cuda_graph)
+    return PictureModel(runner, contract)
 
 
 def stacked(inputs: "list[Array]", batch: "int | None") -> Array:

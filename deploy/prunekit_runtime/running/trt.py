@@ -15,6 +15,7 @@ from prunekit_runtime.errors import RunnerError, RunnerUsageError
 from prunekit_runtime.running import cuda as cuda_runtime
 from prunekit_runtime.running.cuda import Cuda
 from prunekit_runtime.running.ends import Ends, Tensor, bytes_of, dtype_of
+from prunekit_runtime.running.graphs import CudaGraph
 from prunekit_runtime.running.plan import HEADER_BYTES as HEADER_BYTES
 from prunekit_runtime.running.plan import PlanHeader as PlanHeader
 from prunekit_runtime.running.plan import read_plan_header
@@ -32,14 +33,17 @@ class TrtRunner(ClosingRunner):
     """An engine on the GPU; `last_compute_ms` is the GPU's own time of the last run, `last_parts_ms` with both copies.
 
     A run copies in, computes, copies out and waits, so its wall time includes both copies. `graph` is what the caller
-    can run, None for either.
+    can run, None for either. With `cuda_graph` the kernels are one CUDA graph from the second run of a shape on.
 
     Raises:
         RunnerError: the file is no engine, its package or the GPU is missing, or it was built for another version.
     """
 
-    def __init__(self, path: Path, graph: Optional[Graph] = "logits") -> None:
+    def __init__(self, path: Path, graph: Optional[Graph] = "logits", *, cuda_graph: bool = False) -> None:
         self.path = Path(path)
+        self._wants_graph = cuda_graph
+        self._captured: Optional[CudaGraph] = None
+        self._ran: Optional[tuple[int, ...]] = None  # the shape of the last run
         self.header = read_plan_header(self.path)
         trt = _require(self.header.package)
         self._cuda = cuda_runtime.open_cuda()
@@ -89,8 +93,7 @@ class TrtRunner(ClosingRunner):
         self._cuda.record(begun, self._stream)
         self._cuda.copy_in(taken.device, taken.host, inputs.nbytes, self._stream)
         self._cuda.record(copied_in, self._stream)
-        if not self._context.execute_async_v3(self._stream):
-            raise RunnerError(f"{self.name} failed on {self.path}: {self._complaint()}.")
+        self._compute(inputs.shape)
         self._cuda.record(computed, self._stream)
         shapes = [tuple(self._context.get_tensor_shape(name)) for name in self.outputs]
         for buffer, shape in zip(given, shapes, strict=False):
@@ -105,6 +108,7 @@ class TrtRunner(ClosingRunner):
         """Release the engine, its context and all memory."""
         if self._context is None:
             return
+        self._forget_graph()
         for buffer in self._buffers.values():
             buffer.free()
         self._buffers.clear()
@@ -112,6 +116,25 @@ class TrtRunner(ClosingRunner):
         for mark in self._marks:
             self._cuda.free_event(mark)
         self._cuda.free_stream(self._stream)
+
+    def _compute(self, shape: tuple[int, ...]) -> None:
+        if not self._wants_graph or self._ran != shape:
+            self._enqueue()
+            self._forget_graph()
+            self._ran = shape
+            return
+        if self._captured is None:
+            self._captured = CudaGraph(self._cuda, self._stream, self._enqueue)
+        self._captured.launch()
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
+            raise RunnerError(f"{self.name} failed on {self.path}: {self._complaint()}.")
+
+    def _forget_graph(self) -> None:
+        if self._captured is not None:
+            self._captured.free()
+        self._captured = self._ran = None
 
     def _deserialised(self, trt: Any) -> Any:
         engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
@@ -176,6 +199,7 @@ class TrtRunner(ClosingRunner):
         if held is not None and held.size_bytes >= size_bytes:
             return held
         if held is not None:
+            self._forget_graph()  # it holds the old address
             del self._buffers[tensor.name]
             held.free()
         return self._buffers.setdefault(tensor.name, _Buffer(self._cuda, size_bytes, tensor.dtype))

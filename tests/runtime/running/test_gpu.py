@@ -35,6 +35,11 @@ class Driver:
         buffer.value = self.name
         return 0
 
+    def cuDeviceGetPCIBusId(self, buffer: Any, size: Any, device: Any) -> int:
+        assert (size.value, device.value) == (64, 40)
+        buffer.value = b"0000:01:00.0"
+        return 0
+
     def cuDeviceTotalMem_v2(self, out: Any, device: Any) -> int:
         return put(out, 61 << 30)
 
@@ -65,6 +70,7 @@ def test_a_gpu_is_named_with_all_that_an_engine_depends_on(tmp_path: Path) -> No
         count=1,
         driver="540.4.0",
         cuda_driver="12.6",
+        pci_bus_id="0000:01:00.0",
     )
 
 
