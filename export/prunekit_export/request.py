@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from prunekit_export.graph import ExportReport
     from prunekit_export.parity import ParityReport, PictureParity
     from prunekit_export.precision import RangeReport
+    from prunekit_export.quantising import Calibration, LabelledPicture, QuantisedReport
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8", "auto"]
+"""auto is int8 with the layers in fp16 that the mIoU needs there."""
 PictureSize = tuple[int, int] | Literal["any"] | None
 """Height and width of pictures [px]; None is the size that the validation images have, or the contract's."""
 
@@ -46,6 +48,11 @@ class ExportRequest:
     """Also write files from uint8 pictures to labels, and build the engine from such a file."""
     picture_size: PictureSize = None
     confidence: bool = False
+    judged: Sequence[LabelledPicture] = ()
+    """Pictures with known labels, by which int8 is judged."""
+    calibration_method: Calibration = "entropy"
+    max_drop: float = 0.005
+    """Of the mIoU, that int8 may cost."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class ExportSummary:
     files: tuple[Path, ...]
     labels: tuple[PictureParity, ...] = ()
     """Of each file from pictures to labels, how it agrees with the file of logits that it was made from."""
+    onnx_int8: ExportReport | None = None
+    int8: QuantisedReport | None = None
 
     @property
     def onnx_path(self) -> Path:

@@ -9,31 +9,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from prunekit_export.errors import ExportUsageError
-from prunekit_runtime.errors import PrunekitError
+from prunekit_export.quantising import Calibration
+from prunekit_export.samples import INT8_IMAGES, USUAL_IMAGES, Samples
 from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.preprocessing import MAX_SIDE
 from prunekit_runtime.spelling import option, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
     from torch.nn import Module
 
-    from prunekit.data.dataset import SegmentationDataset
     from prunekit.folding.fold import FoldReport
     from prunekit.models.segmenter import Segmenter
     from prunekit.progress import Progress
     from prunekit.run import RunDirectory
     from prunekit_export.request import ExportSummary, PictureSize
     from prunekit_export.staging import Stage
-    from prunekit_runtime.preprocessing import ByteArray, Preprocessing
+    from prunekit_runtime.preprocessing import Preprocessing
 
 Fold = Literal["exact", "static", "none"]
-Precision = Literal["fp32", "fp16"]
-# Validation images on which the files are compared with the network.
-PARITY_PICTURES = 4
+Precision = Literal["fp32", "fp16", "int8", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +39,7 @@ class ExportConfig:
     """What to write."""
 
     precision: Precision = "fp32"
-    """Arithmetic of the engine, and with fp16 of a second ONNX file."""
+    """Arithmetic of the engine and of a second ONNX file; auto is int8 with the layers in fp16 that the mIoU needs."""
     fold: Fold = "exact"
     """What becomes of batch norms and the CCS head: the same numbers, mean-scene centres, or left as trained."""
     trt: bool = False
@@ -62,11 +60,20 @@ class ExportConfig:
     """Of the pictures that such a file takes."""
     confidence: bool = False
     """Let such a file also give the softmax share of the winning class."""
-    images: int = 16
-    """Training images that calibrate the fp16 pass and give the mean scene."""
+    images: int | None = None
+    """Training images that calibrate fp16 or int8 and give the mean scene; None is 64 for int8 and auto, else 16."""
+    calibration: Calibration = "entropy"
+    """How int8 ranges are found."""
+    max_miou_drop: float = 0.5
+    """Points of mIoU that int8 may cost."""
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("precision", self.precision, Precision), ("fold", self.fold, Fold)):
+        named = (
+            ("precision", self.precision, Precision),
+            ("fold", self.fold, Fold),
+            ("calibration", self.calibration, Calibration),
+        )
+        for name, value, choices in named:
             if value not in get_args(choices):
                 known = get_args(choices)
                 raise ExportUsageError(
@@ -74,8 +81,12 @@ class ExportConfig:
                 )
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
             raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
-        if self.batch < 1 or self.images < 1:
+        if self.batch < 1 or (self.images is not None and self.images < 1):
             raise ExportUsageError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
+        if not 0 <= self.max_miou_drop <= 100:
+            raise ExportUsageError(
+                f"{spelled('--max-miou-drop', 'max_miou_drop')} takes 0 to 100 points; got {self.max_miou_drop:g}."
+            )
         if self.tf32 and not self.trt:
             raise ExportUsageError(
                 f"{spelled('--tf32', 'tf32')} is about an engine, and none is asked for. "
@@ -161,7 +172,8 @@ def _export(
 
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
-    images = _images(source, loaded.contract, config, root, trust_code)
+    samples = Samples(source, root, trust_code)
+    images = _images(samples, loaded.contract, config)
     height, width = input_size(loaded.contract, config)
     on_ready()
     segmenter, report = folded(loaded.segmenter, config, images, tell)
@@ -181,11 +193,23 @@ def _export(
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,
         calibration=images,
-        pictures=_pictures(source, root, trust_code, tell),
+        pictures=samples.pictures(tell),
+        judged=samples.judged() if config.precision in ("int8", "auto") else (),
+        calibration_method=config.calibration,
+        max_drop=config.max_miou_drop / 100,
     )
     summary = export_into(stage, request, tell)
     params = sum(parameter.numel() for parameter in segmenter.parameters())
     return ExportOutcome(source.path, report, count_macs(segmenter, height, width), params, summary)
+
+
+def _images(samples: Samples, contract: Preprocessing, config: ExportConfig) -> list[Tensor]:
+    """Return training images as the network sees them, [1, 3, H, W] each, where a step needs some."""
+    if config.precision in ("int8", "auto"):
+        return samples.covering(contract, config.images or INT8_IMAGES)
+    if config.fold != "static" and config.precision == "fp32":
+        return []
+    return samples.training(contract, config.images or USUAL_IMAGES)
 
 
 def count_macs(segmenter: Module, height: int, width: int) -> int:
@@ -196,49 +220,6 @@ def count_macs(segmenter: Module, height: int, width: int) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         segmenter.eval()(torch.zeros(1, 3, height, width))
     return counter.get_total_flops() // 2  # two operations a multiply-accumulate
-
-
-def _images(
-    source: RunDirectory, contract: Preprocessing, config: ExportConfig, root: str | None, trust_code: bool
-) -> list[Tensor]:
-    """Return training images as the network sees them, [1, 3, H, W] each, where a step needs some."""
-    if config.fold != "static" and config.precision != "fp16":
-        return []
-    from prunekit.data.registry import open_dataset
-    from prunekit.data_paths import root_override
-
-    dataset = open_dataset(source.recipe(root_override(root)).data, "train", trust_code=trust_code)
-    return list(prepared_images(dataset, contract, min(config.images, len(dataset))))
-
-
-def _pictures(source: RunDirectory, root: str | None, trust_code: bool, tell: Callable[[str], None]) -> list[ByteArray]:
-    """Return validation images, uint8 (H, W, 3), to compare labels on; none where the data set is not here.
-
-    Raises:
-        PrunekitError: `root` names the folder of the data set, and it cannot be read there.
-    """
-    from prunekit.data.registry import open_dataset
-    from prunekit.data_paths import root_override
-
-    try:
-        dataset = open_dataset(source.recipe(root_override(root)).data, "val", trust_code=trust_code)
-        count = min(PARITY_PICTURES, len(dataset))
-        indices = [index * len(dataset) // count for index in range(count)]
-        return [dataset[index].image_3HW.permute(1, 2, 0).numpy() for index in indices]
-    except PrunekitError as error:
-        if root is not None:
-            raise
-        tell(f"comparing on random images only, as the run's validation images cannot be read: {error}")
-        return []
-
-
-def prepared_images(dataset: SegmentationDataset, contract: Preprocessing, count: int) -> Iterator[Tensor]:
-    """Yield `count` images spread over a data set, float32 [1, 3, H, W], prepared by the contract."""
-    from prunekit.data.transforms import EvalTransform
-
-    prepare = EvalTransform(contract)
-    for index in range(count):
-        yield prepare(dataset[index * len(dataset) // count].image_3HW)[None]
 
 
 def folded(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from prunekit.models.segmenter import Segmenter
-from prunekit_export import pipeline
+from prunekit_export import job, pipeline
 from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.pipeline import export_into
 from prunekit_export.request import ExportRequest, ExportSummary
@@ -162,7 +162,7 @@ def test_failed_parity_leaves_nothing(tiny_net: nn.Module, tmp_path: Path, monke
         raise ExportError("differs")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "parity", fails)
+        patch.setattr(job, "parity", fails)
         with pytest.raises(ExportError, match="differs"):
             export(tiny_net, tmp_path / "export")
     assert not list(tmp_path.iterdir())

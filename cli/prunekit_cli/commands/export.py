@@ -1,6 +1,6 @@
 """`prunekit export`: from a run to the files a device needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prunekit.folding.fold import FoldReport
     from prunekit.run import RunDirectory
     from prunekit_export.parity import ParityReport, PictureParity
+    from prunekit_export.quantising import QuantisedReport
     from prunekit_export.request import PictureSize
     from prunekit_export.workflow import ExportConfig, ExportOutcome
 
@@ -25,16 +26,25 @@ EXAMPLES = (
     "prunekit export --trt",
     "prunekit export runs/0002-prune --precision fp16 --dynamic",
     "prunekit export --end2end",
+    "prunekit export --precision auto --max-miou-drop 1",
 )
 
 PANELS = {
     "What to write": ("precision", "fold", "end2end", "picture_size", "confidence", "trt", "tf32"),
+    "int8": ("calibration", "images", "max_miou_drop"),
     "Input": ("height", "width", "batch", "dynamic"),
     "Run": ("out", "as_json", "help"),
 }
 PARITY_COLUMNS = ("images", "shape", "error", "same labels")
 
-Precision = Annotated[str, typer.Option(metavar="fp32|fp16", help="Number format written into the ONNX file.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="fp32|fp16|int8|auto",
+        help="Number format written into the ONNX file. int8 leaves layers in fp16 that gain nothing by it; auto also "
+        "keeps layers in fp16 until the mIoU is within --max-miou-drop.",
+    ),
+]
 Fold = Annotated[
     str,
     typer.Option(
@@ -81,10 +91,25 @@ Dynamic = Annotated[
     bool, typer.Option("--dynamic/--static", help="Let the file take any batch size, height and width, or fix them.")
 ]
 Images = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--images", help="Number of training images used for calibration, by --precision fp16 and --fold static."
+        "--images",
+        help="Number of training images used for calibration, by --precision and --fold static.",
+        show_default="64 for int8 and auto, else 16",
     ),
+]
+CalibrationOption = Annotated[
+    str,
+    typer.Option(
+        "--calibration",
+        metavar="entropy|percentile|minmax",
+        help="How int8 finds the range of an activation: what loses least of its distribution, without the largest "
+        "0.01 % of its values, or all of it.",
+    ),
+]
+MaxDrop = Annotated[
+    float,
+    typer.Option("--max-miou-drop", metavar="POINTS", help="Points of validation mIoU that int8 may cost, out of 100."),
 ]
 Out = Annotated[
     Path | None,
@@ -105,7 +130,9 @@ def command(
     width: options.WidthOption = 0,
     batch: Batch = 1,
     dynamic: Dynamic = False,
-    images: Images = 16,
+    images: Images = None,
+    calibration: CalibrationOption = "entropy",
+    max_miou_drop: MaxDrop = 0.5,
     root: options.RootOption = None,
     trust_code: options.TrustOption = False,
     out: Out = None,
@@ -132,6 +159,8 @@ def command(
         picture_size=_picture_size(picture_size),
         confidence=confidence,
         images=images,
+        calibration=calibration,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
+        max_miou_drop=max_miou_drop,
     )
     source = source_run(run)
     folder = free_folder(source.path / "export") if out is None else out
@@ -202,6 +231,8 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     for report in filter(None, (summary.parity, summary.parity_fp16)):
         title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
         output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
+    if summary.int8 is not None:
+        _show_int8(summary.int8)
     for labels in summary.labels:
         output.result(_labels(labels))
     output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
@@ -213,6 +244,18 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     # The run is read again for its data, which may be somebody's code.
     evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
     output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
+
+
+def _show_int8(report: "QuantisedReport") -> None:
+    before, after = report.reference.miou, report.judged.miou
+    miou = "" if before is None or after is None else f", mIoU {after:.4f} (float32 {before:.4f})"
+    output.result(
+        f"{report.file} on {report.judged.pictures} validation images: {100 * report.judged.agreement:.2f} % of the "
+        f"float32 file's labels{miou}; computes {_shares(report.macs)}, calibrated by {report.calibration} on "
+        f"{report.calibration_images} images"
+    )
+    kept = [(layer.name, layer.reason) for layer in report.layers.kept]
+    output.show(Table(f"Layers in fp16 ({len(report.layers.quantised)} are int8)", ("layer", "because"), kept))
 
 
 def _labels(labels: "PictureParity") -> str:
@@ -232,9 +275,11 @@ def _parity(report: "ParityReport") -> Iterator[tuple[str, ...]]:
 
 def _computes_in(report: "ParityReport") -> str:
     """Say the types of the multiply-accumulates: "fp16", or "97 % fp16, 3 % fp32"."""
-    if report.precision != "mixed":
-        return report.precision
-    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in report.macs.items())
+    return report.precision if report.precision != "mixed" else _shares(report.macs)
+
+
+def _shares(macs: "Mapping[str, float]") -> str:
+    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in macs.items())
 
 
 def _folding(folded: "FoldReport") -> str:

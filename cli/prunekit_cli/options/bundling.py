@@ -13,7 +13,7 @@ PrecisionOption = Annotated[
     list[str] | None,
     typer.Option(
         "--precision",
-        metavar="fp32|fp16",
+        metavar="fp32|fp16|int8",
         help="Number formats, a model each; may be repeated, or listed with commas.",
         show_default="fp32,fp16",
     ),

@@ -10,7 +10,7 @@ import numpy as np
 
 from prunekit_runtime.bundle import Bundle, ModelEntry
 from prunekit_runtime.checking.counting import Tally
-from prunekit_runtime.checking.gates import Gates, Measured, failures
+from prunekit_runtime.checking.gates import Gates, Measured, failures, usual_gates
 from prunekit_runtime.checking.golden import Golden, read_golden
 from prunekit_runtime.errors import BundleUsageError
 from prunekit_runtime.preprocessing import FloatArray
@@ -61,7 +61,7 @@ def check(
         entry: the model.
         path: what runs: an engine, or the ONNX file.
         arithmetic: "tf32" where float32 layers round to 10 bits; else the entry's precision.
-        gates: the limits.
+        gates: the limits; None takes the usual ones of the entry's precision.
         threads: CPU threads of ONNX Runtime.
         on_picture: told (pictures done, pictures).
 
@@ -71,7 +71,7 @@ def check(
     """
     if not bundle.golden:
         raise BundleUsageError("The bundle holds no golden pictures to check with. Write the bundle again.")
-    limits, tally = gates or Gates(), Tally()
+    limits, tally = gates or usual_gates(entry.precision), Tally()
     errors: list[Optional[float]] = []
     finite = True
     with open_runner(path, threads=threads, graph=entry.graph) as runner:

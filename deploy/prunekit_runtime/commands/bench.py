@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=command)
     parser.add_argument("model", type=Path, nargs="?", help="ONNX file or TensorRT engine; without it, a bundle's")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle (default: this folder)")
-    parser.add_argument("--precision", metavar="fp32|fp16|all", help="models of the bundle (default: all)")
+    parser.add_argument("--precision", metavar="fp32|fp16|int8|all", help="models of the bundle (default: all)")
     parser.add_argument(
         "--backend", choices=BACKENDS, help="for a bundle; ort runs the ONNX file on the CPU (default: tensorrt)"
     )

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options to a parser."""
     parser.set_defaults(command=command)
     parser.add_argument("--bundle", type=Path, default=Path(), metavar="DIR", help="the bundle (default: this folder)")
-    parser.add_argument("--precision", default=ALL, metavar="fp32|fp16|all", help="models to build (default: all)")
+    parser.add_argument("--precision", default=ALL, metavar="fp32|fp16|int8|all", help="models to build (default: all)")
     parser.add_argument(
         "--backend", choices=BACKENDS, default="tensorrt", help="ort opens the ONNX file on the CPU (default: tensorrt)"
     )

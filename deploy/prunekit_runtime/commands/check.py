@@ -1,6 +1,7 @@
 """`python3 -m prunekit_runtime check`: golden pictures through a bundle's models on this device."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from prunekit_runtime.building import BACKENDS, built_with_tf32, find_built
 from prunekit_runtime.bundle import Bundle, ModelEntry, open_bundle
-from prunekit_runtime.checking import Gates, Report, check
+from prunekit_runtime.checking import Gates, Report, check, usual_gates
 from prunekit_runtime.commands.choosing import ALL, chosen
 from prunekit_runtime.commands.numbers import count, share
 from prunekit_runtime.commands.stepline import StepLine
@@ -18,48 +19,38 @@ from prunekit_runtime.pictures.writing import write_whole
 from prunekit_runtime.text import printable
 
 REPORT = "check.json"
+_GATES = (
+    ("--min-agreement", "agreement", "share of equal labels"),
+    ("--min-edge-agreement", "edge_agreement", "the same beside edges"),
+    ("--min-class-iou", "class_iou", "IoU of each class"),
+    ("--max-miou-drop", "miou_drop", "mIoU that may be lost against the true labels"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options to a parser."""
-    gates = Gates()
+    gates, eight_bits = Gates(), usual_gates("int8")
     parser.set_defaults(command=command)
     parser.add_argument("--bundle", type=Path, default=Path(), metavar="DIR", help="the bundle (default: this folder)")
-    parser.add_argument("--precision", default=ALL, metavar="fp32|fp16|all", help="models to check (default: all)")
+    parser.add_argument("--precision", default=ALL, metavar="fp32|fp16|int8|all", help="models to check (default: all)")
     parser.add_argument(
         "--backend", choices=BACKENDS, default="tensorrt", help="ort runs the ONNX file on the CPU (default: tensorrt)"
     )
     parser.add_argument("--threads", type=count, help="CPU threads of ONNX Runtime (default: its own choice)")
-    parser.add_argument(
-        "--min-agreement", type=share, default=gates.agreement, help=f"share of equal labels ({gates.agreement})"
-    )
-    parser.add_argument(
-        "--min-edge-agreement",
-        type=share,
-        default=gates.edge_agreement,
-        help=f"the same beside edges ({gates.edge_agreement})",
-    )
-    parser.add_argument(
-        "--min-class-iou", type=share, default=gates.class_iou, help=f"IoU of each class ({gates.class_iou})"
-    )
-    parser.add_argument(
-        "--max-miou-drop",
-        type=share,
-        default=gates.miou_drop,
-        help=f"mIoU that may be lost against the true labels ({gates.miou_drop})",
-    )
+    for name, field, words in _GATES:
+        usual = f"{getattr(gates, field)}, in int8 {getattr(eight_bits, field)}"
+        parser.add_argument(name, type=share, help=f"{words} ({usual})")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def command(options: argparse.Namespace) -> int:
     """Check each model that was asked for; 1 if one misses a gate or cannot be run, after all were tried."""
     bundle = open_bundle(options.bundle)
-    gates = Gates(options.min_agreement, options.min_edge_agreement, options.min_class_iou, options.max_miou_drop)
     checked: list[Report] = []
     failed: list[dict[str, str]] = []
     for entry in chosen(bundle.models, options.precision):
         try:
-            checked.append(_check(bundle, entry, gates, options))
+            checked.append(_check(bundle, entry, _gates(entry.precision, options), options))
         except UsageError:
             raise  # the request has to change, for every model
         except Exception as error:
@@ -79,6 +70,14 @@ def command(options: argparse.Namespace) -> int:
     for failure in failed:
         sys.stderr.write(printable(f"{failure['entry']}: {failure['error']}\n"))
     return 0 if report["passed"] else 1
+
+
+def _gates(precision: str, options: argparse.Namespace) -> Gates:
+    """Return the usual limits of a precision, but for those that were given."""
+    asked = {field: getattr(options, name[2:].replace("-", "_")) for name, field, _ in _GATES}
+    return dataclasses.replace(
+        usual_gates(precision), **{field: value for field, value in asked.items() if value is not None}
+    )
 
 
 def _check(bundle: Bundle, entry: ModelEntry, gates: Gates, options: argparse.Namespace) -> Report:

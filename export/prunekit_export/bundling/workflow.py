@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Graph = Literal["labels", "logits"]
 MIN_GOLDEN, MAX_GOLDEN = 4, 64
 _WRITING = ".writing-"
-_FILES = {"fp32": "model", "fp16": "model.fp16"}
+_FILES = {"fp32": "model", "fp16": "model.fp16", "int8": "model.int8"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,25 +159,32 @@ class _Job:
         usual = next(iter(sizes)) if len(sizes) == 1 else (self.contract.height, self.contract.width)
         shared: PictureSize = (int(usual[0]), int(usual[1])) if len(sizes) == 1 else "any"
         labels = self.config.graph == "labels"
-        export_config = ExportConfig(
-            precision="fp16" if "fp16" in self.config.precisions else "fp32",
-            fold=self.config.fold,
-            end2end=labels,
-            picture_size=(self.config.picture_size or shared) if labels else None,
-        )
-        out = self.folder / "export"
-        export_model(self.source, export_config, out, root=self.root, trust_code=self.trust_code, on_stage=self.tell)
+        lower = [precision for precision in self.config.precisions if precision != "fp32"]
         (self.folder / "models").mkdir()
+        for precision in lower or ["fp32"]:  # an export writes the float32 file and one other
+            config = ExportConfig(
+                precision=precision,
+                fold=self.config.fold,
+                end2end=labels,
+                picture_size=(self.config.picture_size or shared) if labels else None,
+            )
+            self._export(config, precision, labels)
         entries: list[ModelEntry] = []
         for precision in self.config.precisions:
-            path = self.folder / "models" / f"{precision}.onnx"
-            (out / f"{_FILES[precision]}{'.labels' if labels else ''}.onnx").replace(path)
-            entry = model_entry(path, self.folder, precision)
+            entry = model_entry(self.folder / "models" / f"{precision}.onnx", self.folder, precision)
             entries.append(dataclasses.replace(entry, profile=usual_profile(entry, *map(int, usual))))
-        for name in ("preprocessing.json", "classes.json", "parity.json"):
-            (out / name).replace(self.folder / name)
-        shutil.rmtree(out)
         return entries
+
+    def _export(self, config: ExportConfig, precision: Precision, labels: bool) -> None:
+        """Export, and take the files that the bundle wants."""
+        out = self.folder / "export"
+        export_model(self.source, config, out, root=self.root, trust_code=self.trust_code, on_stage=self.tell)
+        for name in {"fp32", precision} & set(self.config.precisions):
+            (out / f"{_FILES[name]}{'.labels' if labels else ''}.onnx").replace(self.folder / "models" / f"{name}.onnx")
+        for name in ("preprocessing.json", "classes.json"):
+            (out / name).replace(self.folder / name)
+        (out / "parity.json").replace(self.folder / f"parity.{precision}.json")
+        shutil.rmtree(out)
 
     def golden(self, pictures: Sequence[GoldenPicture], palette: Sequence[tuple[int, int, int]]) -> list[GoldenEntry]:
         """Write the golden pictures."""
@@ -186,8 +193,10 @@ class _Job:
 
     def describe(self, loaded: LoadedModel, pictures: Sequence[GoldenPicture], data: str) -> None:
         """Write what was measured where, the notice and the runtime."""
-        parity: dict[str, Any] = json.loads((self.folder / "parity.json").read_text())
-        (self.folder / "parity.json").unlink()
+        parity: dict[str, Any] = {}
+        for path in sorted(self.folder.glob("parity.*.json")):
+            parity[path.name.split(".")[1]] = json.loads(path.read_text())
+            path.unlink()
         values = {"build_host": build_host(), "parity": parity, "golden_miou": _miou(pictures, loaded)}
         write_json(self.folder / "measured.json", values)
         (self.folder / "NOTICE.txt").write_text(notice(self.source.path.name, data), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prunekit.data.dataset import ClassMap
     from prunekit.models.segmenter import Segmenter
     from prunekit.workflows.library.progress import Progress
+    from prunekit_export.quantising import Calibration, LabelledPicture
     from prunekit_export.request import ExportRequest, ExportSummary, PictureSize
     from prunekit_export.workflow import ExportConfig, Fold, Precision
     from prunekit_runtime.preprocessing import Preprocessing
@@ -40,6 +42,9 @@ def export(
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
     images: Sequence[Tensor] = (),
+    calibration: Calibration = "entropy",
+    max_miou_drop: float = 0.5,
+    labelled: Sequence[LabelledPicture] = (),
     root: str | os.PathLike[str] | None = None,
     trust_code: bool = False,
     progress: bool | Progress = False,
@@ -51,7 +56,8 @@ def export(
         out_dir: new or empty; None writes to `export` in the run's folder. A network needs one.
         size: height and width of the input [px], multiples of the network's stride; None takes that of the
             preprocessing.
-        precision: "fp16" adds model.fp16.onnx, and the engine is built from that.
+        precision: "fp16" adds model.fp16.onnx, "int8" model.int8.onnx, and the engine is built from that; "auto" is
+            int8 with the layers in fp16 that the mIoU needs there.
         fold: what becomes of batch norms and the CCS head: "exact", "static" (centres of the mean scene) or "none".
         trt: build a TensorRT engine.
         tf32: let float32 layers of the engine round to 10 bits of mantissa; on Ampere and later that is faster.
@@ -63,7 +69,12 @@ def export(
         confidence: let such a file also give the share of the winning class, 255 for 1.
         preprocessing: how an image becomes the network's input, for a network that does not say.
         class_names: K names, for a network that does not say; None counts them: "class 0", ...
-        images: prepared training images_B3HW, for a network where "fp16" or "static" needs some; a run finds its own.
+        images: prepared training images_B3HW, for a network where "fp16", "int8" or "static" needs some; a run finds
+            its own.
+        calibration: how int8 finds the range of an activation: "entropy", "percentile" or "minmax".
+        max_miou_drop: points of mIoU that int8 may cost.
+        labelled: pictures, RGB uint8 (H, W, 3), each with the class of every pixel, uint8 (H, W), 255 for none, by
+            which int8 of a network is judged; a run finds its own.
         root: folder of a run's data, where it is no longer where the run says.
         trust_code: allow a run that somebody else made to run its own Python factory.
         progress: True writes a line a step to the standard error stream; or a function of (step, done, total).
@@ -92,10 +103,12 @@ def export(
         end2end=end2end,
         picture_size=picture_size,
         confidence=confidence,
+        calibration=calibration,
+        max_miou_drop=max_miou_drop,
     )
     tell = stages_of(progress)
     if not isinstance(source, nn.Module):
-        if preprocessing is not None or class_names is not None or len(images):
+        if preprocessing is not None or class_names is not None or len(images) or len(labelled):
             raise ExportUsageError(
                 "A run has its own preprocessing, class names and images. Leave these out, or load the run and export "
                 "the network: prunekit.export(prunekit.load(run), out_dir, ...)."
@@ -103,7 +116,7 @@ def export(
         return _of_run(Path(source), out_dir, config, root, trust_code, tell)
     if out_dir is None:
         raise ExportUsageError("A network has no folder of its own. Name one: prunekit.export(network, out_dir).")
-    return _of_network(source, Path(out_dir), config, preprocessing, class_names, images, tell)
+    return _of_network(source, Path(out_dir), config, preprocessing, class_names, images, labelled, tell)
 
 
 def _of_run(
@@ -131,6 +144,7 @@ def _of_network(
     preprocessing: Preprocessing | None,
     class_names: Sequence[str] | None,
     images: Sequence[Tensor],
+    labelled: Sequence[LabelledPicture],
     tell: Callable[[str], None],
 ) -> ExportSummary:
     from prunekit.workflows.library.loading import LoadedSegmenter
@@ -150,7 +164,8 @@ def _of_network(
     with staged(out_dir) as stage:
         prepared = [image.detach().cpu() for image in images]
         segmenter, _ = folded(segmenter, config, prepared, tell)
-        return export_into(stage, _request(segmenter, config, (height, width), contract, classes, prepared), tell)
+        request = _request(segmenter, config, (height, width), contract, classes, prepared)
+        return export_into(stage, dataclasses.replace(request, judged=labelled), tell)
 
 
 def _request(
@@ -177,6 +192,8 @@ def _request(
         end2end=config.end2end,
         picture_size=config.picture_size,
         confidence=config.confidence,
+        calibration_method=config.calibration,
+        max_drop=config.max_miou_drop / 100,
         calibration=images,
     )
 

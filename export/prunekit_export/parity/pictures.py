@@ -23,7 +23,7 @@ from prunekit.progress import counted
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import CONFIDENCE, LABELS, restored_logits
 from prunekit_export.parity.agreement import MIN_AGREEMENT, agreement
-from prunekit_export.precision import holds_half
+from prunekit_export.precision import holds_half, holds_int8
 from prunekit_runtime.preprocessing import resize_bilinear
 from prunekit_runtime.running.ort import OrtRunner, require_onnxruntime
 from prunekit_runtime.spelling import spelled
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 # Largest error as a share of the largest logit. A coordinate in float32 is off by up to 1e-4 px beyond 1024 px, in both
-# resizes; a network in fp16 rounds what it sees anew.
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+# resizes; a network in fp16 rounds what it sees anew, and in int8 such a rounding may be a whole step.
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.25}
+MIN_SAME = {"fp32": MIN_AGREEMENT, "fp16": MIN_AGREEMENT, "int8": 0.95}
 _MOST_VALUES = 1 << 25  # of logits that are looked at together [float32 values]
 
 
@@ -61,6 +62,7 @@ class PictureParity:
     confidence: bool
     """Whether the file gives one, which then was compared too."""
     tolerance: float
+    min_agreement: float
     max_rel: float
     """Error of the logits at the pictures' size, over their largest magnitude."""
     label_agreement: float
@@ -77,7 +79,7 @@ class PictureParity:
     @property
     def passed(self) -> bool:
         """Whether the file labels as its parts do; nan does not."""
-        same = max(self.label_agreement, self.decided_agreement) >= MIN_AGREEMENT
+        same = max(self.label_agreement, self.decided_agreement) >= self.min_agreement
         return self.chosen and self.max_rel <= self.tolerance and self.untied_agreement == 1 and same
 
     def to_json(self) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def picture_parity(
     import onnx
 
     model = onnx.load_model(labels)
-    limit = TOLERANCE["fp16" if holds_half(model) else "fp32"]
+    kind = "int8" if holds_int8(model) else "fp16" if holds_half(model) else "fp32"
     with OrtRunner(logits) as apart, OrtRunner(labels, graph="labels") as inside:
         comparison = _Comparison(apart, inside, _Logits(model), contract)
         batches = list(_batches(pictures, sizes, inside.input_shape[0]))
@@ -122,7 +124,8 @@ def picture_parity(
         sizes=tuple(sizes),
         real=len(pictures) * len(sizes),
         confidence=has_confidence,
-        tolerance=limit,
+        tolerance=TOLERANCE[kind],
+        min_agreement=MIN_SAME[kind],
         **dataclasses.asdict(worst),
     )
     _check(report)

@@ -4,6 +4,7 @@ A further precision is a further pass here.
 """
 
 from prunekit_export.precision.counting import holds_half as holds_half
+from prunekit_export.precision.counting import holds_int8 as holds_int8
 from prunekit_export.precision.counting import macs_by_type as macs_by_type
 from prunekit_export.precision.counting import precision_name as precision_name
 from prunekit_export.precision.counting import shares as shares

@@ -27,11 +27,12 @@ def macs_by_type(model: onnx.ModelProto, dims: Dims) -> dict[str, int]:
         dims: of the images.
     """
     nodes = [node for node in model.graph.node if node.op_type in _PRODUCTS]
-    types = _types(model)
+    types, quantised = _types(model), _dequantised(model)
     shapes = _shapes(model, sorted({name for node in nodes for name in _read(node)}), dims)
     counts: collections.Counter[str] = collections.Counter()
     for node in nodes:
-        counts[types.get(node.output[0], "fp32")] += _macs(node, *(shapes[name] for name in _read(node)))
+        kind = "int8" if set(node.input[:2]) <= quantised else types.get(node.output[0], "fp32")
+        counts[kind] += _macs(node, *(shapes[name] for name in _read(node)))
     return dict(sorted(counts.items()))
 
 
@@ -60,6 +61,16 @@ def holds_half(model: onnx.ModelProto) -> bool:
     return weights or any(
         attribute.name == "to" and attribute.i == half for node in model.graph.node for attribute in node.attribute
     )
+
+
+def holds_int8(model: onnx.ModelProto) -> bool:
+    """Say whether activations of `model` are rounded to int8."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def _dequantised(model: onnx.ModelProto) -> set[str]:
+    """Return the tensors that come from a DequantizeLinear: a product of two of them is one of integers."""
+    return {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
 
 
 def _read(node: onnx.NodeProto) -> tuple[str, str, str]:

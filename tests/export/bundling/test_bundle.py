@@ -30,7 +30,7 @@ def test_it_opens_and_holds_what_a_device_needs(bundles):
     for name in ("NOTICE.txt", "measured.json", "prunekit_runtime/__main__.py"):
         assert (bundle.folder / name).is_file()
     measured = json.loads((bundle.folder / "measured.json").read_text())
-    assert measured["parity"]["labels"][0]["decided_agreement"] == 1.0
+    assert measured["parity"]["fp32"]["labels"][0]["decided_agreement"] == 1.0
     assert measured["build_host"]["packages"]["prunekit"]
 
 

@@ -1,0 +1,158 @@
+"""Files of a lower precision, made from the float32 file of the same export and compared with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prunekit_export.errors import ExportError
+from prunekit_export.graph import ExportReport, save_onnx, set_metadata_
+from prunekit_export.job import Written, compact
+from prunekit_export.precision import Fp16Pass, macs_by_type, scan_ranges, shares
+from prunekit_export.quantising import (
+    Found,
+    Judge,
+    QuantisedReport,
+    calibrated,
+    fewest_kept,
+    layers_of,
+    quantised,
+)
+from prunekit_export.sizing import calibration_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import onnx
+
+    from prunekit_export.job import Job
+    from prunekit_export.parity import ParityReport
+    from prunekit_export.precision import RangeReport
+    from prunekit_export.quantising import Ranges
+    from prunekit_export.sizing import FloatArray
+
+# An fp16 file that computes less than this in fp16 is none.
+MIN_HALF_SHARE = 0.5
+
+
+def write_fp16(job: Job) -> Written:
+    """Write model.fp16.onnx.
+
+    Raises:
+        ExportError: it would be float32 for the most part, or differs from the network.
+    """
+    model, ranges = _scanned(job)
+    job.tell("writing model.fp16.onnx")
+    report = _save(job, Fp16Pass(ranges.keep_fp32)(model).model, ranges, "model.fp16.onnx")
+    written = Written(report, job.parity(report.path, report.stride), ranges)
+    _check_half(written.parity, ranges)
+    return written
+
+
+@dataclass(frozen=True)
+class WrittenInt8:
+    """An int8 file and what was found out about it."""
+
+    onnx: ExportReport
+    report: QuantisedReport
+
+
+def write_int8(job: Job) -> WrittenInt8:
+    """Write model.int8.onnx: int8 where layers are worth it, fp16 elsewhere.
+
+    Raises:
+        ExportError: no layer is worth it, or the labels or the mIoU are too far from the float32 file's.
+    """
+    request, source = job.request, job.stage.folder / "model.onnx"
+    model, scanned = _scanned(job)
+    job.tell("calibrating int8")
+    maker = _Maker(job, model, scanned, calibrated(source, _batches(job), request.calibration_method))
+    layers = layers_of(model).without(dict.fromkeys(scanned.keep_fp32, "its numbers exceed what fp16 holds"))
+    if not layers.quantised:
+        reasons = "; ".join(f"{layer.name}: {layer.reason}" for layer in layers.kept[:5])
+        raise ExportError(f"No layer of this network is worth int8. {reasons}. Export fp16.")
+    judge = Judge(source, job.contract, request.judged, len(request.class_names))
+    searched = request.precision == "auto"
+    if searched:
+        found = fewest_kept(layers, judge, maker.trial, request.max_drop)
+    else:
+        found = Found(layers, judge(maker.trial(layers.quantised)), 1)
+    job.tell("writing model.int8.onnx")
+    report = maker.write(found.layers.quantised)
+    quantised_report = QuantisedReport(
+        file=report.path.name,
+        calibration=request.calibration_method,
+        calibration_images=maker.calibration.images,
+        layers=found.layers,
+        macs=_shares(report.path, job),
+        judged=found.judged,
+        reference=judge.reference,
+        max_drop=request.max_drop,
+        tried=found.tried,
+        searched=searched,
+    )
+    quantised_report.check()
+    return WrittenInt8(report, quantised_report)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes files from one float32 model and one calibration."""
+
+    job: Job
+    model: onnx.ModelProto
+    scanned: RangeReport
+    calibration: Ranges
+
+    def trial(self, names: Sequence[str]) -> Path:
+        """Write a file to be compared, whose named layers are int8."""
+        path = self.job.stage.folder / "trial.onnx"
+        save_onnx(self._made(names), path, stride=1)
+        return path
+
+    def write(self, names: Sequence[str]) -> ExportReport:
+        """Write the file itself."""
+        (self.job.stage.folder / "trial.onnx").unlink(missing_ok=True)
+        return _save(self.job, self._made(names), self.scanned, "model.int8.onnx")
+
+    def _made(self, names: Sequence[str]) -> onnx.ModelProto:
+        return Fp16Pass(self.scanned.keep_fp32)(quantised(self.model, self.calibration, names)).model
+
+
+def _scanned(job: Job) -> tuple[onnx.ModelProto, RangeReport]:
+    import onnx
+
+    job.tell("looking for what overflows in fp16")
+    model = onnx.load_model(job.stage.folder / "model.onnx")
+    return model, scan_ranges(model, _batches(job))
+
+
+def _save(job: Job, model: onnx.ModelProto, ranges: RangeReport, name: str) -> ExportReport:
+    set_metadata_(model, {"prunekit.keep_fp32": compact(sorted(ranges.keep_fp32))})
+    stride = int(getattr(job.request.segmenter, "stride", 1)) if job.request.dynamic else 1
+    return save_onnx(model, job.stage.folder / name, stride=stride)
+
+
+def _shares(path: Path, job: Job) -> dict[str, float]:
+    import onnx
+
+    request = job.request
+    count = 1 if request.dynamic else request.batch
+    return shares(macs_by_type(onnx.load_model(path), (count, 3, request.height, request.width)))
+
+
+def _batches(job: Job) -> list[FloatArray]:
+    request = job.request
+    count = 1 if request.dynamic else request.batch
+    return calibration_batches(request.calibration, request.height, request.width, count=count)
+
+
+def _check_half(report: ParityReport, ranges: RangeReport) -> None:
+    share = report.macs.get("fp16", 0.0)
+    if report.macs and share < MIN_HALF_SHARE:
+        kept = ", ".join(sorted(ranges.keep_fp32)[:5]) or "none"
+        raise ExportError(
+            f"{report.file} would compute {share:.0%} of its multiply-accumulates in fp16. Nodes kept in float32, as "
+            f"they exceed what fp16 holds: {kept}. Export fp32."
+        )

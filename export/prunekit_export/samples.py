@@ -1,0 +1,116 @@
+"""Images of a run's data set, for what an export needs them: to calibrate, to compare, to judge.
+
+H W an image's size, h w the network's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prunekit_runtime.errors import PrunekitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from prunekit.data.dataset import Sample, SegmentationDataset, Split
+    from prunekit.run import RunDirectory
+    from prunekit_export.quantising import LabelledPicture
+    from prunekit_runtime.preprocessing import ByteArray, Preprocessing
+
+# Validation images on which the files are compared with the network, and by which int8 is judged.
+PARITY_PICTURES, JUDGED_PICTURES = 4, 64
+# Training images to calibrate with: what overflows is seen on few, the range of every activation on more.
+USUAL_IMAGES, INT8_IMAGES = 16, 64
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The data set of a run; `root` is its folder where it is no longer where the run says."""
+
+    source: RunDirectory
+    root: str | None
+    trust_code: bool
+
+    def training(self, contract: Preprocessing, count: int) -> list[Tensor]:
+        """Return training images spread over the data set, float32 [1, 3, h, w], prepared by the contract.
+
+        Raises:
+            PrunekitError: the data set cannot be read.
+        """
+        dataset = self._opened("train")
+        return list(prepared_images(dataset, contract, min(count, len(dataset))))
+
+    def covering(self, contract: Preprocessing, count: int) -> list[Tensor]:
+        """Return training images that together show all classes, prepared as `training`.
+
+        Raises:
+            PrunekitError: the data set cannot be read.
+        """
+        from prunekit.data.transforms import EvalTransform
+        from prunekit_export.quantising import covering
+
+        dataset, prepare = self._opened("train"), EvalTransform(contract)
+        places = covering(dataset, len(dataset.classes.names), count)
+        return [prepare(dataset[place].image_3HW)[None] for place in places]
+
+    def pictures(self, tell: Callable[[str], None]) -> list[ByteArray]:
+        """Return validation images, uint8 (H, W, 3), to compare labels on; none where the data set is not here.
+
+        Raises:
+            PrunekitError: `root` names the folder of the data set, and it cannot be read there.
+        """
+        try:
+            dataset = self._opened("val")
+            return [_picture(dataset[place]) for place in _spread(dataset, PARITY_PICTURES)]
+        except PrunekitError as error:
+            if self.root is not None:
+                raise
+            tell(f"comparing on random images only, as the run's validation images cannot be read: {error}")
+            return []
+
+    def judged(self) -> list[LabelledPicture]:
+        """Return validation images, uint8 (H, W, 3), with the class of each pixel, uint8 (H, W).
+
+        Raises:
+            PrunekitError: the data set cannot be read.
+        """
+        import numpy as np
+
+        from prunekit_export.quantising import IGNORED
+
+        dataset = self._opened("val")
+        found: list[LabelledPicture] = []
+        for place in _spread(dataset, JUDGED_PICTURES):
+            sample = dataset[place]
+            labels_HW = sample.labels_HW.numpy()
+            known_HW = np.where(labels_HW == dataset.classes.ignore_index, IGNORED, labels_HW)
+            found.append((_picture(sample), known_HW.astype(np.uint8)))
+        return found
+
+    def _opened(self, split: Split) -> SegmentationDataset:
+        from prunekit.data.registry import open_dataset
+        from prunekit.data_paths import root_override
+
+        recipe = self.source.recipe(root_override(self.root))
+        return open_dataset(recipe.data, split, trust_code=self.trust_code)
+
+
+def prepared_images(dataset: SegmentationDataset, contract: Preprocessing, count: int) -> Iterator[Tensor]:
+    """Yield `count` images spread over a data set, float32 [1, 3, h, w], prepared by the contract."""
+    from prunekit.data.transforms import EvalTransform
+
+    prepare = EvalTransform(contract)
+    for place in _spread(dataset, count):
+        yield prepare(dataset[place].image_3HW)[None]
+
+
+def _spread(dataset: SegmentationDataset, count: int) -> list[int]:
+    taken = min(count, len(dataset))
+    return [index * len(dataset) // taken for index in range(taken)]
+
+
+def _picture(sample: Sample) -> ByteArray:
+    return sample.image_3HW.permute(1, 2, 0).contiguous().numpy()
