@@ -159,7 +159,7 @@ class _Job:
         usual = next(iter(sizes)) if len(sizes) == 1 else (self.contract.height, self.contract.width)
         shared: PictureSize = (int(usual[0]), int(usual[1])) if len(sizes) == 1 else "any"
         labels = self.config.graph == "labels"
-        lower = [precision for precision in self.config.precisions if precision != "fp32"]
+        lower: list[Precision] = [precision for precision in self.config.precisions if precision != "fp32"]
         (self.folder / "models").mkdir()
         for precision in lower or ["fp32"]:  # an export writes the float32 file and one other
             config = ExportConfig(
