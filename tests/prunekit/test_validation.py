@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from prunekit.data.labels.document import Document, Entry
 from prunekit.modelfile import ModelCard
 from prunekit.pruning.latency.table_file import TableFile
-from prunekit.pruning.surgery import plan
+from prunekit.pruning.surgery.plan_file import PlanFile
 from prunekit.recipe import DataConfig, ModelConfig, Recipe, SelectionConfig, TrainConfig
 from prunekit.training.state import Counts
 from prunekit.validation import first_sentence, refusal, sentences
@@ -17,7 +17,7 @@ from prunekit.workflows.pruning.config import PruneConfig
 from prunekit.workflows.pruning.report import PruneReport
 
 CONFIGS = (DataConfig, ModelConfig, TrainConfig, SelectionConfig, PruneConfig, Recipe)
-FILES = (ModelCard, Counts, Document, Entry, TableFile, plan._PlanFile)
+FILES = (ModelCard, Counts, Document, Entry, TableFile, PlanFile)
 PYDANTIC = re.compile(
     r"Input should|Value error|Extra inputs|Field required|permitted|Assertion failed|validation error|valid (integer|"
     r"number|string|boolean|dictionary|list|tuple)|unable to parse|pydantic|instance of|should (be|have|match)",

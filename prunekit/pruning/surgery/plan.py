@@ -4,28 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
-
 from prunekit.errors import PruneError
 from prunekit.pruning.coupling import Coupling
-from prunekit.validation import first_sentence
-
-
-class _Slice(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    parameter: str
-    dim: NonNegativeInt
-    width: PositiveInt
-    keep: tuple[NonNegativeInt, ...]
-
-
-class _PlanFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int
-    slices: tuple[_Slice, ...]
-    groups: dict[str, PositiveInt]
 
 
 @dataclass(frozen=True)
@@ -73,26 +53,10 @@ class Plan:
             PruneError: a key is unknown, a value of the wrong kind, positions are not sorted and inside the width, or
                 a dimension is cut twice.
         """
-        try:
-            file = _PlanFile.model_validate(values)
-        except ValidationError as error:
-            raise PruneError(f"The pruning plan is damaged: {first_sentence(error, _PlanFile)}. Prune again.") from None
-        if file.format != 1:
-            raise PruneError(f"The pruning plan has format {file.format}; this prunekit reads format 1.")
-        for row in file.slices:
-            _check(row)
-        if len({(row.parameter, row.dim) for row in file.slices}) != len(file.slices):
-            raise PruneError("The pruning plan cuts one dimension of a parameter twice. Prune again.")
+        from prunekit.pruning.surgery.plan_file import validated  # pydantic: a cut itself does without
+
+        file = validated(values)
         return cls(tuple(Slice(r.parameter, r.dim, r.width, r.keep) for r in file.slices), dict(file.groups))
-
-
-def _check(row: _Slice) -> None:
-    ordered = all(low < high for low, high in zip(row.keep, row.keep[1:], strict=False))
-    if not row.keep or not ordered or row.keep[-1] >= row.width:
-        raise PruneError(
-            f"The pruning plan keeps positions of {row.parameter} dimension {row.dim} that are not a sorted, "
-            f"non-empty part of 0..{row.width - 1}. Prune again."
-        )
 
 
 def make_plan(coupling: Coupling, keep: Mapping[str, Sequence[int]]) -> Plan:
