@@ -1,0 +1,1 @@
+"""The steps of `gpu.py`: what each measures, what it needs, and its table."""

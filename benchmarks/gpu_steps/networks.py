@@ -1,0 +1,103 @@
+"""The networks of the tables, with random weights: dense, and with shares of the MACs cut away."""
+
+import functools
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from gpu_steps.step import Bench, GpuRefusedError, advice
+from prunekit.models.segmenter import Segmenter
+from prunekit.models.zoo import build
+from prunekit.pruning import Coupling, analyse, arbitrary_plan, pruned
+
+RATIOS = (0.5, 0.75)
+"""Shares of the MACs that go."""
+CLASSES = 19
+DENSE, AGAIN = "dense", "dense again"
+"""The second is a copy of the first: its ratio is 1 where the measurement is sound."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and the size of its images."""
+
+    specs: Mapping[str, str]
+    """Names for the zoo by the module that they need; the first that is installed is taken."""
+    height: int = 512
+    width: int = 1024
+    crop: int = 512
+    align: int = 8
+
+    def spec(self) -> str:
+        """Return the name that can be built here.
+
+        Raises:
+            GpuRefusedError: none can.
+        """
+        for module, spec in self.specs.items():
+            if importlib.util.find_spec(module) is not None:
+                return spec
+        raise GpuRefusedError(f"{advice(list(self.specs)[:1])}.")
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "DeepLabV3-ResNet50": Subject({"torchvision": "torchvision:deeplabv3_resnet50"}),
+    "DeepLabV3+-MobileNetV2": Subject({"segmentation_models_pytorch": "smp:DeepLabV3Plus?encoder=mobilenet_v2"}),
+    "SegFormer-B0": Subject(
+        {"transformers": "hf:segformer", "segmentation_models_pytorch": "smp:Segformer?encoder=mit_b0"}
+    ),
+}
+DRY_SUBJECTS: Mapping[str, Subject] = {
+    "street_net, width 8": Subject({"torch": "python:prunekit.models.street:street_net?width=8"}, 32, 64, 64, 1)
+}
+
+
+def subjects(bench: Bench) -> Mapping[str, Subject]:
+    """Return the networks of the tables, or the tiny one of a dry run."""
+    return DRY_SUBJECTS if bench.dry_run else SUBJECTS
+
+
+@dataclass(frozen=True)
+class Family:
+    """A dense network and what was cut out of it, on the device."""
+
+    spec: str
+    coupling: Coupling
+    members: Mapping[str, Segmenter]
+    macs: Mapping[str, int]
+
+    def ratio(self, name: str) -> float:
+        """Return how many times the MACs of a member the dense network has."""
+        return self.macs[DENSE] / self.macs[name]
+
+
+@functools.lru_cache(maxsize=1)
+def family(subject_name: str, device: str) -> Family:
+    """Build, analyse and cut a network; the last one is kept.
+
+    Raises:
+        GpuRefusedError: its package is not installed.
+    """
+    subject = {**SUBJECTS, **DRY_SUBJECTS}[subject_name]
+    spec = subject.spec()
+    torch.manual_seed(0)
+    dense = build(spec, num_classes=CLASSES).eval().to(device)
+    image_13HW = torch.zeros(1, 3, subject.height, subject.width, device=device)
+    coupling = analyse(dense.network, (image_13HW,))
+    members, macs = {DENSE: dense, AGAIN: _like(dense, dense.network)}, {DENSE: coupling.macs(), AGAIN: coupling.macs()}
+    for ratio in RATIOS:
+        plan = arbitrary_plan(coupling, ratio, align=subject.align)
+        members[name_of(ratio)] = _like(dense, pruned(dense.network, plan))
+        macs[name_of(ratio)] = analyse(members[name_of(ratio)].network, (image_13HW,)).macs()
+    return Family(spec, coupling, members, macs)
+
+
+def name_of(ratio: float) -> str:
+    """Return what the member of a family is called whose MACs were cut by a share."""
+    return f"{ratio:.0%} of the MACs cut"
+
+
+def _like(dense: Segmenter, network: torch.nn.Module) -> Segmenter:
+    return Segmenter(network, dense.num_classes, dense.stride).eval()
