@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _measure(steps: list[Step], bench: Bench) -> int:
     if not bench.dry_run and not torch.cuda.is_available():
         raise GpuRefusedError("torch sees no CUDA device here. Run it on a machine with one, or try it: --dry-run")
+    if bench.dry_run:
+        torch.set_num_threads(1)  # nothing here is large enough to be shared
     code = run_steps(steps, bench)
     for step in steps if bench.dry_run else ():
         print(page(step, content_of(path_of(step, bench.out))))

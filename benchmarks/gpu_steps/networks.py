@@ -5,12 +5,15 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from gpu_steps.step import Bench, GpuRefusedError, advice
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.zoo import build
-from prunekit.pruning import Coupling, analyse, arbitrary_plan, pruned
+from prunekit.pruning import Coupling, analyse, pruned
+from prunekit.pruning.allocation import uniform_keep
+from prunekit.pruning.surgery import make_plan
 
 RATIOS = (0.5, 0.75)
 """Shares of the MACs that go."""
@@ -87,10 +90,11 @@ def family(subject_name: str, device: str) -> Family:
     image_13HW = torch.zeros(1, 3, subject.height, subject.width, device=device)
     coupling = analyse(dense.network, (image_13HW,))
     members, macs = {DENSE: dense, AGAIN: _like(dense, dense.network)}, {DENSE: coupling.macs(), AGAIN: coupling.macs()}
+    last_first = {group.name: -np.arange(group.width) for group in coupling.free}  # random weights say nothing
     for ratio in RATIOS:
-        plan = arbitrary_plan(coupling, ratio, align=subject.align)
-        members[name_of(ratio)] = _like(dense, pruned(dense.network, plan))
-        macs[name_of(ratio)] = analyse(members[name_of(ratio)].network, (image_13HW,)).macs()
+        keep = uniform_keep(coupling, ratio, subject.align, last_first)
+        members[name_of(ratio)] = _like(dense, pruned(dense.network, make_plan(coupling, keep)))
+        macs[name_of(ratio)] = coupling.macs(keep)
     return Family(spec, coupling, members, macs)
 
 

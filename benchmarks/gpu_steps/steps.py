@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from gpu_steps import torch_latency
+from gpu_steps import collection, elimination, torch_latency, training
 from gpu_steps.step import Step
 
-STEPS: Mapping[str, Step] = {step.name: step for step in (torch_latency.STEP,)}
+_ORDER = (torch_latency.STEP, collection.STEP, elimination.STEP, training.STEP)
+STEPS: Mapping[str, Step] = {step.name: step for step in _ORDER}
