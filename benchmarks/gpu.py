@@ -16,6 +16,7 @@ Exit code: 0 all rows are there, 1 some cannot be measured here (the reason is p
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,7 +42,7 @@ def main() -> int:
     try:
         if args.list:
             return _list(steps, bench)
-        return _pages(steps, bench) if args.pages else _measure(steps, bench)
+        return _pages(steps, bench, args.results) if args.pages else _measure(steps, bench)
     except GpuRefusedError as error:
         print(error, file=sys.stderr)
         return REFUSED
@@ -55,19 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="of this start")
     parser.add_argument("--root", default="", help="folder of CamVid, for the criteria")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny, a few iterations")
-    parser.add_argument("--pages", action="store_true", help="write the tables of what was measured")
+    parser.add_argument("--pages", action="store_true", help="write the tables of what was measured; needs no GPU")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the pages")
     return parser
 
 
 def _measure(steps: list[Step], bench: Bench) -> int:
     if not bench.dry_run and not torch.cuda.is_available():
         raise GpuRefusedError("torch sees no CUDA device here. Run it on a machine with one, or try it: --dry-run")
+    signal.signal(signal.SIGTERM, _ended)
     if bench.dry_run:
         torch.set_num_threads(1)  # nothing here is large enough to be shared
     code = run_steps(steps, bench)
     for step in steps if bench.dry_run else ():
-        print(page(step, content_of(path_of(step, bench.out))))
+        print(page(step, content_of(path_of(step, bench.out)), len(step.jobs(bench))))
     return code
+
+
+def _ended(*_: object) -> None:
+    """End as Ctrl-C does, so that a process begun by a row ends too."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _list(steps: list[Step], bench: Bench) -> int:
@@ -81,14 +89,14 @@ def _list(steps: list[Step], bench: Bench) -> int:
     return DONE
 
 
-def _pages(steps: list[Step], bench: Bench) -> int:
+def _pages(steps: list[Step], bench: Bench, results: Path) -> int:
     """Write a page for each step that has rows."""
     if bench.dry_run:
         raise GpuRefusedError("A dry run measures nothing. Leave out --dry-run.")
     for step in steps:
         if path_of(step, bench.out).exists():
-            path = RESULTS / f"gpu_{step.name.replace('-', '_')}.md"
-            write_atomically(path, page(step, content_of(path_of(step, bench.out))).encode())
+            path = results / f"gpu_{step.name.replace('-', '_')}.md"
+            write_atomically(path, page(step, content_of(path_of(step, bench.out)), len(step.jobs(bench))).encode())
             print(path)
     return DONE
 

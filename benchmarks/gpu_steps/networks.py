@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gpu_steps.step import Bench, GpuRefusedError, advice
+from gpu_steps.tiny import tiny_net
 from prunekit.models.segmenter import Segmenter
 from prunekit.models.zoo import build
 from prunekit.pruning import Coupling, analyse, pruned
@@ -53,7 +54,7 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
 }
 DRY_SUBJECTS: Mapping[str, Subject] = {
-    "street_net, width 8": Subject({"torch": "python:prunekit.models.street:street_net?width=8"}, 32, 64, 64, 1)
+    "tiny_net": Subject({"torch": f"python:{tiny_net.__module__}:tiny_net"}, 32, 64, 64, 1)
 }
 
 

@@ -98,8 +98,8 @@ def limited(bench: Bench) -> Generator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def page(step: Step, content: Mapping[str, Any]) -> str:
-    """Return the page of a step, from the rows of its file.
+def page(step: Step, content: Mapping[str, Any], planned: int) -> str:
+    """Return the page of a step, from the rows of its file, of which there will be so many.
 
     Raises:
         GpuRefusedError: there is none.
@@ -120,6 +120,8 @@ def page(step: Step, content: Mapping[str, Any]) -> str:
     ]
     lines[-1] += f", {versions}; host {machine['cpu']}; prunekit {machine['commit'] or machine['prunekit']}."
     lines += ["", *step.table(rows), ""]
+    left = planned - len(rows) - len(content["refused"])
+    lines += [f"{left} of {planned} rows were not tried yet.", ""] if left else []
     refused: Mapping[str, str] = content["refused"]
     lines += ["Not measured:", "", *(f"* {key}: {reason}" for key, reason in refused.items()), ""] if refused else []
     return "\n".join(lines).rstrip() + "\n"

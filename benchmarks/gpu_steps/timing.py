@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,15 @@ class Effort:
     """For all candidates together, warm-up aside."""
     block_ms: float
     """A block holds as many calls as fill this."""
+    warm_s: float = 0.5
+    """Rounds that do not count, until the clocks have risen."""
     least: int = 11
     most: int = 201
     """Rounds."""
 
 
 FULL = Effort(budget_s=6.0, block_ms=15.0)
-DRY = Effort(budget_s=0.05, block_ms=0.0, least=3, most=3)
+DRY = Effort(budget_s=0.05, block_ms=0.0, warm_s=0.0, least=3, most=3)
 _WARMUP_CALLS, _MOST_CALLS = 5, 50
 
 
@@ -73,14 +76,23 @@ def compare(calls: Mapping[str, Call], stopwatch: Stopwatch, effort: Effort, dev
     blocks = {name: _calls(first_ms[name], effort) for name in names}
     round_ms = sum(first_ms[name] * blocks[name] for name in names)
     rounds = int(min(effort.most, max(effort.least, effort.budget_s * 1e3 / max(round_ms, 1e-3))))
-    before, samples_ms = clocks(device), {name: list[float]() for name in names}
-    for number in range(rounds):
-        for name in names if number % 2 == 0 else reversed(names):
-            samples_ms[name].append(stopwatch(calls[name], blocks[name]))
+    before = clocks(device)
+    _in_turns(calls, stopwatch, blocks, ceil(effort.warm_s * 1e3 / max(round_ms, 1e-3)))
+    samples_ms = _in_turns(calls, stopwatch, blocks, rounds)
     after = clocks(device)
     how, why = verdict(samples_ms[names[0]], temperatures(before), temperatures(after))
     found = {name: _summary(samples_ms[names[0]], samples_ms[name], blocks[name]) for name in names}
     return {"candidates": found, "rounds": rounds, "verdict": how, "why": why, "before": before, "after": after}
+
+
+def _in_turns(
+    calls: Mapping[str, Call], stopwatch: Stopwatch, blocks: Mapping[str, int], rounds: int
+) -> dict[str, list[float]]:
+    samples_ms = {name: list[float]() for name in calls}
+    for number in range(rounds):
+        for name in calls if number % 2 == 0 else reversed(list(calls)):
+            samples_ms[name].append(stopwatch(calls[name], blocks[name]))
+    return samples_ms
 
 
 def _calls(call_ms: float, effort: Effort) -> int:

@@ -1,7 +1,8 @@
 """Step collection: what measuring redundancy adds to a training step, in time and memory."""
 
+import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from prunekit.pruning.evidence import POSITIONS, Collector
 
 EFFORT = Effort(budget_s=20.0, block_ms=0.0)
 EVERY = 10
-"""`prunekit prune` measures every step of a few batches; a training may measure every tenth."""
+"""Of how many steps one is measured, in a training that measures as it goes."""
 MEASURED = "measured"
 
 
@@ -27,7 +28,7 @@ def jobs(bench: Bench) -> Sequence[Job]:
 
 def _row(bench: Bench, name: str, batch: int) -> dict[str, Any]:
     found, subject = family(name, bench.device), subjects(bench)[name]
-    network = found.members[DENSE]
+    network = copy.deepcopy(found.members[DENSE]).train()
     images_B3HW = torch.randn(batch, 3, subject.crop, subject.crop, device=bench.device)
     labels_BHW = torch.randint(CLASSES, (batch, subject.crop, subject.crop), device=bench.device)
     collector = Collector(network.network, found.coupling)
@@ -41,13 +42,9 @@ def _row(bench: Bench, name: str, batch: int) -> dict[str, Any]:
         with collector:
             plain()
 
-    network.train()
-    try:
-        effort = DRY if bench.dry_run else EFFORT
-        times = compare({DENSE: plain, MEASURED: measured}, stopwatch_of(bench.device), effort, bench.device)
-        memory = {DENSE: _peak_MiB(plain, bench.device), MEASURED: _peak_MiB(measured, bench.device)}
-    finally:
-        network.eval()
+    effort = DRY if bench.dry_run else EFFORT
+    times = compare({DENSE: plain, MEASURED: measured}, stopwatch_of(bench.device), effort, bench.device)
+    memory = {DENSE: _peak_MiB(plain, bench.device), MEASURED: _peak_MiB(measured, bench.device)}
     sizes = [
         one.moment_UU.numel() + one.sum_U.numel() for seen in collector.statistics().groups.values() for one in seen
     ]
@@ -55,7 +52,7 @@ def _row(bench: Bench, name: str, batch: int) -> dict[str, Any]:
     return {**times, "network": name, "batch": batch, "crop": subject.crop, "peak_MiB": memory, "sums_MiB": sums_MiB}
 
 
-def _peak_MiB(run: Any, device: str) -> float | None:
+def _peak_MiB(run: Callable[[], None], device: str) -> float | None:
     """Return the most memory that a step holds; None on a CPU."""
     if device != "cuda":
         return None
