@@ -94,10 +94,15 @@ def _pages(steps: list[Step], bench: Bench, results: Path) -> int:
     if bench.dry_run:
         raise GpuRefusedError("A dry run measures nothing. Leave out --dry-run.")
     for step in steps:
-        if path_of(step, bench.out).exists():
-            path = results / f"gpu_{step.name.replace('-', '_')}.md"
-            write_atomically(path, page(step, content_of(path_of(step, bench.out)), len(step.jobs(bench))).encode())
-            print(path)
+        content = content_of(path_of(step, bench.out)) if path_of(step, bench.out).exists() else {"rows": {}}
+        if not content["rows"]:
+            print(f"{step.name}: nothing is measured yet, so it has no page", file=sys.stderr)
+            continue
+        if content["dry_run"]:
+            raise GpuRefusedError(f"{path_of(step, bench.out)} is of a dry run. Give the --out of what was measured.")
+        path = results / f"gpu_{step.name.replace('-', '_')}.md"
+        write_atomically(path, page(step, content, len(step.jobs(bench))).encode())
+        print(path)
     return DONE
 
 

@@ -22,8 +22,11 @@ MEASURED = "measured"
 
 def jobs(bench: Bench) -> Sequence[Job]:
     """Return a job a network and batch size."""
-    pairs = itertools.product(subjects(bench), (2,) if bench.dry_run else (2, 8))
-    return [Job(f"{name} | batch {batch}", lambda n=name, b=batch: _row(bench, n, b)) for name, batch in pairs]
+    batches = (2,) if bench.dry_run else (2, 8)
+    return [
+        Job(f"{name} | batch {batch}", lambda n=name, b=batch: _row(bench, n, b), subject.needs)
+        for (name, subject), batch in itertools.product(subjects(bench).items(), batches)
+    ]
 
 
 def _row(bench: Bench, name: str, batch: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_steps.networks import RATIOS, family, subjects
+from gpu_steps.networks import DENSE, family, subjects
 from gpu_steps.step import Bench, Job, Row, Step
 from gpu_steps.tables import table
 from prunekit.pruning import analyse, arbitrary_plan, pruned
@@ -29,9 +29,9 @@ def jobs(bench: Bench) -> Sequence[Job]:
     for width in DRY_WIDTHS if bench.dry_run else WIDTHS:
         found.append(Job(f"sirfp, {width} channels", functools.partial(_elimination, bench, width)))
         found.append(Job(f"clique, {_COPIES} x {width} channels", functools.partial(_clique, bench, width)))
-    for name in subjects(bench):
-        found += [Job(f"analysis, {name}", functools.partial(_analysis, bench, name))]
-        found += [Job(f"plan and cut, {name}", functools.partial(_cut, bench, name))]
+    for name, subject in subjects(bench).items():
+        found.append(Job(f"analysis, {name}", functools.partial(_analysis, bench, name), subject.needs))
+        found.append(Job(f"plan and cut, {name}", functools.partial(_cut, bench, name), subject.needs))
     return found
 
 
@@ -61,16 +61,16 @@ def _cosines(width: int, seed: int) -> Tensor:
 def _analysis(bench: Bench, name: str) -> dict[str, Any]:
     found, subject = family(name, bench.device), subjects(bench)[name]
     image_13HW = torch.zeros(1, 3, subject.height, subject.width, device=bench.device)
-    network = found.members["dense"].network
+    network = found.members[DENSE].network
     return _timed(bench, lambda: analyse(network, (image_13HW,)), bench.device, runs=3)
 
 
 def _cut(bench: Bench, name: str) -> dict[str, Any]:
     found, subject = family(name, bench.device), subjects(bench)[name]
-    network = found.members["dense"].network
+    network = found.members[DENSE].network
 
     def run() -> object:
-        return pruned(network, arbitrary_plan(found.coupling, RATIOS[0], align=subject.align))
+        return pruned(network, arbitrary_plan(found.coupling, 0.5, align=subject.align))
 
     return _timed(bench, run, bench.device, runs=3)
 

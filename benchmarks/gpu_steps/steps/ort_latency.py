@@ -26,9 +26,9 @@ def jobs(bench: Bench) -> Sequence[Job]:
         Job(
             f"{name} | {precision}, {'CUDA graph' if graph else 'no graph'}",
             lambda n=name, p=precision, g=graph: _row(bench, n, p, graph=g),
-            FP16_NEEDS if precision == "fp16" else (),
+            (*subject.needs, *(FP16_NEEDS if precision == "fp16" else ())),
         )
-        for name, (precision, graph) in itertools.product(subjects(bench), modes)
+        for (name, subject), (precision, graph) in itertools.product(subjects(bench).items(), modes)
     ]
 
 

@@ -45,15 +45,17 @@ DRY_MODES = (Mode("fp32", False, False), Mode("fp16", True, True), Mode("autocas
 def jobs(bench: Bench) -> Sequence[Job]:
     """Return a job a network and mode."""
     modes = DRY_MODES if bench.dry_run else MODES
-    pairs = itertools.product(subjects(bench), modes)
-    return [Job(f"{name} | {mode}", lambda name=name, mode=mode: _measured(bench, name, mode)) for name, mode in pairs]
+    return [
+        Job(f"{name} | {mode}", lambda n=name, m=mode: _measured(bench, n, m), subject.needs)
+        for (name, subject), mode in itertools.product(subjects(bench).items(), modes)
+    ]
 
 
 def _measured(bench: Bench, name: str, mode: Mode) -> dict[str, Any]:
     subject, found = subjects(bench)[name], family(name, bench.device)
     images = torch.randn(mode.batch, 3, subject.height, subject.width, device=bench.device)
     with _number_format(mode.precision), torch.inference_mode():
-        calls = {member: _call(network, images, mode) for member, network in found.members.items()}
+        calls = {member: call_of(network, images, mode) for member, network in found.members.items()}
         times = compare(calls, stopwatch_of(bench.device), DRY if bench.dry_run else FULL, bench.device)
     return {
         **times,
@@ -84,7 +86,7 @@ def _number_format(precision: str) -> Generator[None]:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before
 
 
-def _call(network: nn.Module, images_B3HW: Tensor, mode: Mode) -> Call:
+def call_of(network: nn.Module, images_B3HW: Tensor, mode: Mode) -> Call:
     """Return a call that runs a copy of the network as the mode says."""
     layout = torch.channels_last if mode.channels_last else torch.contiguous_format
     copied = copy.deepcopy(network).to(memory_format=layout)

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from gpu_steps.networks import AGAIN, CLASSES, DENSE, RATIOS, Subject, family, name_of, subjects
+from gpu_steps.networks import AGAIN, CLASSES, CUTS, DENSE, Subject, family, subjects
 from gpu_steps.step import Bench, Job, Row, Step
-from gpu_steps.tables import ratio_cell, table, verdict_cell
+from gpu_steps.tables import CUT, ratio_cell, table, verdict_cell
 from gpu_steps.timing import DRY, Call, Effort, compare, stopwatch_of
 from prunekit.models.segmenter import Segmenter
 
@@ -22,8 +22,12 @@ def jobs(bench: Bench) -> Sequence[Job]:
     """Return a job a network, precision and layout."""
     modes = (("bf16", True),) if bench.dry_run else MODES
     return [
-        Job(f"{name} | {precision} | {layout_name(last)}", lambda n=name, p=precision, c=last: _row(bench, n, p, c))
-        for name, (precision, last) in itertools.product(subjects(bench), modes)
+        Job(
+            f"{name} | {precision} | {layout_name(last)}",
+            lambda n=name, p=precision, c=last: _row(bench, n, p, c),
+            subject.needs,
+        )
+        for (name, subject), (precision, last) in itertools.product(subjects(bench).items(), modes)
     ]
 
 
@@ -35,16 +39,11 @@ def layout_name(channels_last: bool) -> str:
 def _row(bench: Bench, name: str, precision: str, channels_last: bool) -> dict[str, Any]:
     found, subject = family(name, bench.device), subjects(bench)[name]
     batch, effort = (2, DRY) if bench.dry_run else (_BATCH, EFFORT)
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True  # as `prunekit train` does not: it trains on few sizes, this on one
-    try:
-        calls = {
-            member: step_call(found.members[member], subject, bench.device, precision, channels_last, batch)
-            for member in found.members
-        }
-        times = compare(calls, stopwatch_of(bench.device), effort, bench.device)
-    finally:
-        torch.backends.cudnn.benchmark = before
+    calls = {
+        member: step_call(network, subject, bench.device, precision, channels_last, batch)
+        for member, network in found.members.items()
+    }
+    times = compare(calls, stopwatch_of(bench.device), effort, bench.device)
     macs = {member: found.ratio(member) for member in found.members}
     shown = {"network": name, "precision": precision, "layout": layout_name(channels_last)}
     return {**times, **shown, "spec": found.spec, "macs_ratio": macs, "batch": batch, "crop": subject.crop}
@@ -88,7 +87,7 @@ def _table(rows: Mapping[str, Row]) -> list[str]:
         "leaves. fp32 multiplies as torch does by default, convolutions in TF32. Speed-ups are ratios of medians over "
         "rounds in turns, with 95 % bootstrap intervals."
     )
-    speedups = [f"{ratio:.0%} of the MACs cut, times as fast" for ratio in RATIOS]
+    speedups = [f"{name}, times as fast" for name in CUTS]
     header = (
         "network",
         "precision",
@@ -99,7 +98,7 @@ def _table(rows: Mapping[str, Row]) -> list[str]:
         "dense, again",
         "verdict",
     )
-    return [how, "", *table(header, [_cells(row) for row in rows.values()])]
+    return [how, "", CUT, "", *table(header, [_cells(row) for row in rows.values()])]
 
 
 def _cells(row: Row) -> list[str]:
@@ -107,7 +106,7 @@ def _cells(row: Row) -> list[str]:
     rate, low, high = (batch * 1e3 / dense[key] for key in ("ms", "high_ms", "low_ms"))
     cells = [str(row[key]) for key in ("network", "precision", "layout")]
     cells += [f"{batch} x {row['crop']}", f"{rate:.1f} ({low:.1f}..{high:.1f})"]
-    cells += [ratio_cell(row["candidates"][name]["speedup"]) for name in (*map(name_of, RATIOS), AGAIN)]
+    cells += [ratio_cell(row["candidates"][name]["speedup"]) for name in (*CUTS, AGAIN)]
     return [*cells, verdict_cell(row)]
 
 

@@ -25,9 +25,9 @@ def jobs(bench: Bench) -> Sequence[Job]:
         Job(
             f"{name} | {precision}",
             lambda n=name, p=precision: _row(bench, n, p),
-            FP16_NEEDS if precision == "fp16" else (),
+            (*subject.needs, *(FP16_NEEDS if precision == "fp16" else ())),
         )
-        for name, precision in itertools.product(subjects(bench), precisions)
+        for (name, subject), precision in itertools.product(subjects(bench).items(), precisions)
     ]
 
 
