@@ -1,5 +1,6 @@
 """What was measured on: GPU, driver, versions, clocks and temperature. Nothing is set, only read."""
 
+import functools
 import importlib.metadata
 import platform
 import shutil
@@ -10,21 +11,15 @@ from typing import Any, Final
 import torch
 
 import prunekit
+from prunekit_runtime.measuring.conditions import Conditions, read_conditions
 from prunekit_runtime.running.device import describe_device
+from prunekit_runtime.running.gpu import describe_gpu
+from prunekit_runtime.running.nvml import Nvml, open_nvml
 
 PACKAGES: Final = (
     *("torchvision", "segmentation-models-pytorch", "transformers", "timm", "numpy"),
     *("onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt"),
 )
-CLOCKS: Final = {
-    "sm_MHz": "clocks.sm",
-    "memory_MHz": "clocks.mem",
-    "most_sm_MHz": "clocks.max.sm",
-    "celsius": "temperature.gpu",
-    "watts": "power.draw",
-    "used_percent": "utilization.gpu",
-}
-"""What nvidia-smi is asked for, by the name it gets here."""
 _TIMEOUT_S = 20
 
 
@@ -37,42 +32,18 @@ def describe(device: str) -> dict[str, Any]:
         facts = torch.cuda.get_device_properties(0)
         found |= {"device": torch.cuda.get_device_name(0), "memory_MiB": facts.total_memory // 2**20}
         found |= {"capability": f"{facts.major}.{facts.minor}", "multiprocessors": facts.multi_processor_count}
-        found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": _driver()}
+        found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": describe_gpu().driver}
     return found
 
 
-def clocks(device: str) -> dict[str, float]:
-    """Return clocks, temperature and power now; what nvidia-smi does not tell is left out."""
-    if device != "cuda":
-        return {}
-    answers = _asked(",".join(CLOCKS.values())).split(",")
-    found: dict[str, float] = {}
-    for name, answer in zip(CLOCKS, answers, strict=False):
-        try:
-            found[name] = float(answer)
-        except ValueError:  # "[N/A]"
-            continue
-    return found
+def conditions(device: str) -> Conditions:
+    """Read clocks, temperature, power and what slows the card; on a CPU only what the board tells."""
+    return read_conditions(_nvml() if device == "cuda" else None)
 
 
-def temperatures(found: dict[str, float]) -> dict[str, Any]:
-    """Return clocks as `measuring.frames.verdict` reads temperatures."""
-    return {"gpu": found["celsius"]} if "celsius" in found else {}
-
-
-def _driver() -> str:
-    return _asked("driver_version").strip()
-
-
-def _asked(query: str) -> str:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ""
-    command = [program, f"--query-gpu={query}", "--format=csv,noheader,nounits", "--id=0"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+@functools.cache
+def _nvml() -> Nvml | None:
+    return open_nvml(describe_gpu().pci_bus_id)
 
 
 def _version(distribution: str) -> str:

@@ -111,7 +111,7 @@ def page(step: Step, content: Mapping[str, Any], planned: int) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     facts = [
         f"torch {machine['torch']}",
-        *(f"{name} {machine[name]}" for name in ("cuda", "cudnn", "driver") if name in machine),
+        *(f"{name} {machine[name]}" for name in ("cuda", "cudnn", "driver") if machine.get(name)),
     ]
     lines = [
         f"# {marked}{step.title}",
@@ -119,12 +119,24 @@ def page(step: Step, content: Mapping[str, Any], planned: int) -> str:
         f"`python benchmarks/gpu.py --step {step.name}`: {machine['device']}, {', '.join(facts)}",
     ]
     lines[-1] += f", {versions}; host {machine['cpu']}; prunekit {machine['commit'] or machine['prunekit']}."
-    lines += ["", *step.table(rows), ""]
+    lines += ["", *_clocks(rows), *step.table(rows), ""]
     left = planned - len(rows) - len(content["refused"])
     lines += [f"{left} of {planned} rows were not tried yet.", ""] if left else []
     refused: Mapping[str, str] = content["refused"]
     lines += ["Not measured:", "", *(f"* {key}: {reason}" for key, reason in refused.items()), ""] if refused else []
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _clocks(rows: Mapping[str, Row]) -> list[str]:
+    """Return in which clocks and temperatures rows were measured, where the GPU told them."""
+    cards = [row["after"]["card"] for row in rows.values() if row.get("after", {}).get("card")]
+    clock_MHz = [card["graphics_mhz"] for card in cards if card["graphics_mhz"] is not None]
+    celsius = [card["temperature_celsius"] for card in cards if card["temperature_celsius"] is not None]
+    if not clock_MHz:
+        return []
+    heat = f", {min(celsius)} to {max(celsius)} degrees Celsius" if celsius else ""
+    most = cards[0]["graphics_max_mhz"]
+    return [f"Right after the rows the clock was {min(clock_MHz)} to {max(clock_MHz)} MHz of {most}{heat}.", ""]
 
 
 def _say(text: str) -> None:

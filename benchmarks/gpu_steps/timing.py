@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_steps.machine import clocks, temperatures
+from gpu_steps.machine import conditions
 from prunekit_runtime.measuring.frames import median_interval_ms, ratio_of, verdict
 
 Call = Callable[[], object]
@@ -66,7 +66,7 @@ def compare(calls: Mapping[str, Call], stopwatch: Stopwatch, effort: Effort, dev
     """Time candidates in turns, every second round in reverse; the first one is what the others are compared with.
 
     Returns:
-        for each its median with the 95 % interval [ms] and its speed-up over the first; clocks, and a verdict.
+        for each its median with the 95 % interval [ms] and its speed-up over the first; conditions, and a verdict.
     """
     names = list(calls)
     first_ms: dict[str, float] = {}
@@ -76,13 +76,20 @@ def compare(calls: Mapping[str, Call], stopwatch: Stopwatch, effort: Effort, dev
     blocks = {name: _calls(first_ms[name], effort) for name in names}
     round_ms = sum(first_ms[name] * blocks[name] for name in names)
     rounds = int(min(effort.most, max(effort.least, effort.budget_s * 1e3 / max(round_ms, 1e-3))))
-    before = clocks(device)
+    before = conditions(device)
     _in_turns(calls, stopwatch, blocks, ceil(effort.warm_s * 1e3 / max(round_ms, 1e-3)))
     samples_ms = _in_turns(calls, stopwatch, blocks, rounds)
-    after = clocks(device)
-    how, why = verdict(samples_ms[names[0]], temperatures(before), temperatures(after))
+    after = conditions(device)
+    how, why = verdict(samples_ms[names[0]], before, after)
     found = {name: _summary(samples_ms[names[0]], samples_ms[name], blocks[name]) for name in names}
-    return {"candidates": found, "rounds": rounds, "verdict": how, "why": why, "before": before, "after": after}
+    return {
+        "candidates": found,
+        "rounds": rounds,
+        "verdict": how,
+        "why": why,
+        "before": before.to_json(),
+        "after": after.to_json(),
+    }
 
 
 def _in_turns(

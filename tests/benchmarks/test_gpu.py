@@ -1,5 +1,6 @@
 """The steps for a GPU: all of them dry on the CPU, and what they do where something is missing, late or another's."""
 
+import contextlib
 import importlib
 import json
 import signal
@@ -166,6 +167,28 @@ def test_without_the_cuda_provider_onnx_runtime_is_not_measured(parts: Any, monk
         parts.ort_latency.require_provider("cuda")
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_graph_whose_replay_gives_something_else_is_refused(
+    parts: Any, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    weights, logits = torch.tensor([1.0, -2.0]), torch.zeros(2)
+    stream = SimpleNamespace(wait_stream=lambda _: None)
+    graph = SimpleNamespace(replay=lambda: logits.copy_(weights) if is_whole else None)
+    fakes = {"Stream": lambda: stream, "current_stream": lambda: stream, "synchronize": lambda: None}
+    fakes |= {"stream": contextlib.nullcontext, "graph": contextlib.nullcontext, "CUDAGraph": lambda: graph}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def run() -> torch.Tensor:
+        return logits.copy_(weights)
+
+    if is_whole:
+        assert parts.torch_latency.graphed(run) is graph.replay
+    else:
+        with pytest.raises(parts.step.GpuRefusedError, match=r"logits are 1.0e\+00 of the largest apart"):
+            parts.torch_latency.graphed(run)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "autocast"])
@@ -205,6 +228,7 @@ def test_measured_rows_become_a_page_that_names_the_machine(parts: Any, tmp_path
         "mode": "fp16",
         "verdict": "stable",
         "why": [],
+        "after": {"card": {"graphics_mhz": 1755, "graphics_max_mhz": 1980, "temperature_celsius": 61}},
     }
     machine = {
         "device": "A GPU",
@@ -220,5 +244,6 @@ def test_measured_rows_become_a_page_that_names_the_machine(parts: Any, tmp_path
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "pages" / "gpu_torch_latency.md").read_text()
     assert "A GPU, torch 2.11, cuda 13.0, numpy 2; host A CPU; prunekit c0ffee." in text
+    assert "the clock was 1755 to 1755 MHz of 1980, 61 to 61 degrees Celsius." in text
     assert "| 1/4.00 | 3.200 (3.100..3.300) | 0.80 |" in text, "the efficiency is the speed-up over the ratio of MACs"
     assert "53 of 54 rows were not tried yet." in text

@@ -101,7 +101,7 @@ def call_of(network: nn.Module, images_B3HW: Tensor, mode: Mode) -> Call:
             return copied(images_B3HW)
 
     _check(run(), mode)
-    return _graphed(run) if mode.graph and device == "cuda" else run
+    return graphed(run) if mode.graph and device == "cuda" else run
 
 
 def _check(logits: Tensor, mode: Mode) -> None:
@@ -112,7 +112,7 @@ def _check(logits: Tensor, mode: Mode) -> None:
         raise GpuRefusedError(f"The logits in {mode.precision} are not finite. It is not measured.")
 
 
-def _graphed(run: Callable[[], Tensor]) -> Call:
+def graphed(run: Callable[[], Tensor]) -> Call:
     """Capture a call as a CUDA graph, and return its replay.
 
     Raises:

@@ -1,5 +1,6 @@
 """Step trt-latency: dense against cut networks as TensorRT engines. A dry run puts ONNX Runtime in their place."""
 
+import contextlib
 import hashlib
 import itertools
 import time
@@ -20,32 +21,36 @@ from prunekit_runtime.running.runner import Runner
 
 def jobs(bench: Bench) -> Sequence[Job]:
     """Return a job for each network's engines in a precision."""
-    precisions = ("fp16",) if bench.dry_run else ("fp16", "fp32")
+    modes = (("fp16", True),) if bench.dry_run else tuple(itertools.product(("fp16", "fp32"), (True, False)))
     return [
         Job(
-            f"{name} | {precision}",
-            lambda n=name, p=precision: _row(bench, n, p),
+            f"{name} | {precision}, {'CUDA graph' if graph else 'no graph'}",
+            lambda n=name, p=precision, g=graph: _row(bench, n, p, graph=g),
             (*subject.needs, *(FP16_NEEDS if precision == "fp16" else ())),
         )
-        for (name, subject), precision in itertools.product(subjects(bench).items(), precisions)
+        for (name, subject), (precision, graph) in itertools.product(subjects(bench).items(), modes)
     ]
 
 
-def _row(bench: Bench, name: str, precision: str) -> dict[str, Any]:
+def _row(bench: Bench, name: str, precision: str, *, graph: bool) -> dict[str, Any]:
     subject, found = subjects(bench)[name], family(name, bench.device)
     images_13HW = torch.randn(1, 3, subject.height, subject.width)
+    files = onnx_files(name, bench.device, precision, subject.height, subject.width)
     calls: dict[str, Call] = {}
-    for member, path in onnx_files(name, bench.device, precision, subject.height, subject.width).items():
-        runner = _opened(bench, path, tuple(images_13HW.shape), again=member == AGAIN)
-        logits_1Khw = torch.from_numpy(runner.run(images_13HW.numpy()))
-        check_logits(logits_1Khw, found.members[member], images_13HW.to(bench.device), f"the engine in {precision}")
-        calls[member] = _call(runner, images_13HW.numpy())
-    times = compare(calls, _told_ms, DRY if bench.dry_run else FULL, bench.device)
+    with contextlib.ExitStack() as opened:
+        for member, path in files.items():
+            runner = _opened(bench, path, tuple(images_13HW.shape), again=member == AGAIN, graph=graph)
+            opened.callback(runner.close)
+            logits_1Khw = torch.from_numpy(runner.run(images_13HW.numpy()))
+            check_logits(logits_1Khw, found.members[member], images_13HW.to(bench.device), f"the engine in {precision}")
+            calls[member] = _call(runner, images_13HW.numpy())
+        times = compare(calls, _told_ms, DRY if bench.dry_run else FULL, bench.device)
     size = {"height": subject.height, "width": subject.width}
-    return {**times, **facts(found), **size, "network": name, "mode": f"{precision}, batch 1"}
+    mode = f"{precision}, {'CUDA graph' if graph else 'no graph'}, batch 1"
+    return {**times, **facts(found), **size, "network": name, "mode": mode}
 
 
-def _opened(bench: Bench, path: Path, shape: tuple[int, ...], *, again: bool) -> Runner:
+def _opened(bench: Bench, path: Path, shape: tuple[int, ...], *, again: bool, graph: bool) -> Runner:
     """Build a file's engine, unless an earlier start did, and open it; "dense again" is an engine built again."""
     if bench.dry_run:
         from prunekit_runtime.running.ort import OrtRunner
@@ -63,7 +68,7 @@ def _opened(bench: Bench, path: Path, shape: tuple[int, ...], *, again: bool) ->
         dims = (batch, channels, height, width)
         plan.parent.mkdir(parents=True, exist_ok=True)
         build_engine(path, plan, profile=Profile(dims, dims, dims), package="tensorrt")
-    return TrtRunner(plan)
+    return TrtRunner(plan, cuda_graph=graph)
 
 
 def _call(runner: Runner, images_13HW: Any) -> Call:
