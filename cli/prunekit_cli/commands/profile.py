@@ -1,5 +1,7 @@
 """`prunekit profile`: latency of a run, an ONNX file or an engine, alone or against another."""
 
+import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,9 @@ from prunekit_cli.showing.progress import Progress
 
 if TYPE_CHECKING:
     from prunekit_export.running import ModelLatency, ProfileConfig, ProfileReport
+    from prunekit_runtime.measuring.latency import Samples
 
+NOT_STABLE = 3
 EXAMPLES = (
     "prunekit profile runs/0002-prune/export/model.onnx",
     "prunekit profile runs/0002-prune/export/model.onnx --against runs/0001-train/export/model.onnx",
@@ -28,6 +32,12 @@ Against = Annotated[
 Warmup = Annotated[int, typer.Option("--warmup", help="Warm-up runs, not counted.")]
 Runs = Annotated[int, typer.Option("--runs", help="Measured runs.")]
 Batch = Annotated[int, typer.Option("--batch", help="Batch size.")]
+SamplesOption = Annotated[
+    Path | None, typer.Option("--samples", metavar="FILE", help="Write the wall and CPU time of every run as CSV.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 3 if the numbers are noisy, or the device was throttled.")
+]
 Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 lets the library choose.")]
 
 
@@ -41,10 +51,15 @@ def command(
     batch: Batch = 1,
     warmup: Warmup = 20,
     runs: Runs = 200,
+    samples: SamplesOption = None,
+    strict: Strict = False,
     trust_code: options.TrustOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Measure the latency of a model, or of two in alternation so that their ratio is fair."""
+    """Measure the latency of a model, or of two in alternation so that their ratio is fair.
+
+    Each median has a 95 % interval, and a verdict: stable, noisy (a busy machine, for example) or throttled.
+    """
     from prunekit_export.running import ProfileConfig
 
     config = ProfileConfig(
@@ -60,21 +75,42 @@ def command(
     for path in paths:
         check_model(path)
     _announce(config)
-    report = _measure(paths, config, trust_code)
+    report = _measure(paths, config, trust_code, samples)
     if as_json:
         output.show_json({"speed_up": report.speed_up, "report": report})
     else:
         _show(report)
+    if strict and not report.is_stable:
+        raise typer.Exit(NOT_STABLE)
 
 
-def _measure(paths: list[Path], config: "ProfileConfig", trust_code: bool) -> "ProfileReport":
+def _measure(paths: list[Path], config: "ProfileConfig", trust_code: bool, samples: Path | None) -> "ProfileReport":
+    def write(taken: "list[Samples]") -> None:
+        if samples is not None:
+            write_atomically(samples, _csv(paths, taken))
+
+    from prunekit.run import write_atomically
     from prunekit_export.running import profile_models
 
     # No thread may repaint a bar while something is being timed.
     with Progress(repaint=False) as progress:
         return profile_models(
-            paths, config, trust_code=trust_code, on_round=lambda done, all_: progress.advance("measuring", done, all_)
+            paths,
+            config,
+            trust_code=trust_code,
+            on_round=lambda done, all_: progress.advance("measuring", done, all_),
+            on_samples=write,
         )
+
+
+def _csv(paths: list[Path], taken: "list[Samples]") -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["model", "run", "wall_ms", "cpu_ms"])
+    for path, samples in zip(paths, taken, strict=True):
+        for number, (wall_ms, cpu_ms) in enumerate(zip(samples.wall_ms, samples.cpu_ms, strict=True)):
+            writer.writerow([str(path), number, f"{wall_ms:.6f}", f"{cpu_ms:.6f}"])
+    return text.getvalue().encode()
 
 
 def _announce(config: "ProfileConfig") -> None:
@@ -89,7 +125,8 @@ def _announce(config: "ProfileConfig") -> None:
 
 
 def _show(report: "ProfileReport") -> None:
-    runs, columns = f"{report.models[0].latency.runs} runs each", ("p50", "p90", "p99", "spread", "images/s")
+    runs = f"{report.models[0].latency.runs} runs each"
+    columns = ("p50 (95 % interval)", "p99", "CPU", "images/s", "verdict")
     if any(entry.graph == "labels" for entry in report.models):
         rows = [(*_model(entry), _taken(entry), *_numbers(entry)) for entry in report.models]
         output.show(Table(f"Latency, {runs}", ("model", "ran on", "input and output", *columns), rows))
@@ -98,9 +135,16 @@ def _show(report: "ProfileReport") -> None:
         title = f"Latency at {report.batch}x3x{report.height}x{report.width}, {runs}"
         output.show(Table(title, ("model", "ran on", *columns), rows))
     output.result(f"Peak memory of the process: {formats.file_size(report.peak_memory_bytes)}")
-    if report.speed_up is not None:
+    if report.speed_up is not None and report.speed_up_interval is not None:
         first, last = report.models[0].model, report.models[-1].model
-        output.result(f"{first} is {report.speed_up:.2f} times as fast as {last} (medians of alternating runs).")
+        low, high = report.speed_up_interval
+        output.result(
+            f"{first} is {report.speed_up:.2f} times as fast as {last} (95 % interval {low:.2f} to {high:.2f}; medians "
+            "of alternating runs)."
+        )
+    for entry in report.models:
+        for reason in entry.reasons:
+            output.say(f"{entry.model}: {entry.verdict}: {reason}")
 
 
 def _model(entry: "ModelLatency") -> tuple[str, str]:
@@ -115,6 +159,6 @@ def _taken(entry: "ModelLatency") -> str:
 
 def _numbers(entry: "ModelLatency") -> tuple[str, ...]:
     latency = entry.latency
-    times = (formats.milliseconds(value_ms) for value_ms in (latency.p50_ms, latency.p90_ms, latency.p99_ms))
-    spread = formats.percent(latency.std_ms / latency.mean_ms)
-    return (*times, spread, f"{latency.images_per_s:.1f}")
+    p50, p99, cpu = map(formats.milliseconds, (latency.p50_ms, latency.p99_ms, entry.cpu_ms))
+    low, high = (formats.milliseconds(value_ms).removesuffix(" ms") for value_ms in entry.interval_ms)
+    return f"{p50} ({low} to {high})", p99, cpu, f"{latency.images_per_s:.1f}", entry.verdict

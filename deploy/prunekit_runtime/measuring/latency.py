@@ -81,9 +81,28 @@ def measure(run: Run, *, batch: int, warmup_runs: int = 20, runs: int = 200) -> 
     return compare({"model": run}, batch=batch, warmup_runs=warmup_runs, runs=runs)["model"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Every call that counts, in the order they were made [ms]."""
+
+    wall_ms: "list[float]" = dataclasses.field(default_factory=lambda: list[float]())
+    cpu_ms: "list[float]" = dataclasses.field(default_factory=lambda: list[float]())
+    """Of all threads of this process."""
+
+
 def compare(
     runs_by_name: Mapping[str, Run], *, batch: int, warmup_runs: int = 20, runs: int = 200
 ) -> dict[str, LatencyReport]:
+    """Time several models as `alternate` does, and summarise.
+
+    Raises:
+        MeasureError: a count is out of range, or there is nothing to measure.
+    """
+    taken = alternate(runs_by_name, warmup_runs=warmup_runs, runs=runs)
+    return {name: summarise(each.wall_ms, batch=batch, warmup_runs=warmup_runs) for name, each in taken.items()}
+
+
+def alternate(runs_by_name: Mapping[str, Run], *, warmup_runs: int = 20, runs: int = 200) -> "dict[str, Samples]":
     """Time several models alternately, one call each per round.
 
     A drift of clock or temperature then meets all of them alike, and the ratio of their medians is fair.
@@ -96,13 +115,14 @@ def compare(
             f"Cannot measure {len(runs_by_name)} models with {runs} runs and {warmup_runs} warm-up runs. "
             f"Give at least 1 model, 1 run and 0 warm-up runs, and at most {MAX_RUNS} of each."
         )
-    samples_ms: dict[str, list[float]] = {name: [] for name in runs_by_name}
+    samples = {name: Samples() for name in runs_by_name}
     for number in range(warmup_runs + runs):
         for name, run in runs_by_name.items():
-            duration_ms = _timed_ms(run)
+            wall_ms, cpu_ms = _timed_ms(run)
             if number >= warmup_runs:
-                samples_ms[name].append(duration_ms)
-    return {name: summarise(values, batch=batch, warmup_runs=warmup_runs) for name, values in samples_ms.items()}
+                samples[name].wall_ms.append(wall_ms)
+                samples[name].cpu_ms.append(cpu_ms)
+    return samples
 
 
 def _is_measured(value: object) -> bool:
@@ -120,7 +140,8 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # KiB everywhere but on macOS
 
 
-def _timed_ms(run: Run) -> float:
-    start_ns = time.perf_counter_ns()
+def _timed_ms(run: Run) -> "tuple[float, float]":
+    cpu_ns, start_ns = time.process_time_ns(), time.perf_counter_ns()
     run()
-    return (time.perf_counter_ns() - start_ns) * 1e-6
+    end_ns = time.perf_counter_ns()
+    return (end_ns - start_ns) * 1e-6, (time.process_time_ns() - cpu_ns) * 1e-6

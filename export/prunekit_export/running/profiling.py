@@ -11,7 +11,9 @@ import numpy as np
 
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.running.runners import contract_of_runner, open_runner
-from prunekit_runtime.measuring.latency import compare, peak_memory_bytes
+from prunekit_runtime.measuring.conditions import read_conditions
+from prunekit_runtime.measuring.frames import median_interval_ms, ratio_of, verdict
+from prunekit_runtime.measuring.latency import alternate, peak_memory_bytes, summarise
 from prunekit_runtime.running.ort import MAX_THREADS
 from prunekit_runtime.running.runner import check_finite, check_memory
 
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from prunekit_runtime.measuring.latency import LatencyReport
+    from prunekit_runtime.measuring.conditions import Conditions
+    from prunekit_runtime.measuring.latency import LatencyReport, Samples
     from prunekit_runtime.preprocessing import ByteArray
     from prunekit_runtime.running.runner import FloatArray, Graph, Runner
 
 
 MOST = 10**6  # of runs or images
+_MOST_WAITED = 0.05  # of a single thread's time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,13 @@ class ModelLatency:
     model: Path
     ran_on: str
     latency: LatencyReport
+    interval_ms: tuple[float, float] = (0.0, 0.0)
+    """95 % interval of the median."""
+    cpu_ms: float = 0.0
+    """CPU time of a call, of all threads; median."""
+    verdict: str = "stable"
+    """"stable", "noisy" or "throttled"."""
+    reasons: tuple[str, ...] = ()
     graph: Graph = "logits"
     """What was timed: prepared images to logits, or pictures to labels, all between inside."""
     input_shape: tuple[int, ...] = ()
@@ -86,6 +97,13 @@ class ProfileReport:
     threads: int
     peak_memory_bytes: int
     """Of the whole process; it cannot be told apart by model."""
+    speed_up_interval: tuple[float, float] | None = None
+    """95 %, by rounds drawn again; None for a single model."""
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether the numbers of all models can be relied on."""
+        return all(model.verdict == "stable" for model in self.models)
 
     @property
     def speed_up(self) -> float | None:
@@ -101,6 +119,7 @@ def profile_models(
     *,
     trust_code: bool = False,
     on_round: Callable[[int, int], None] | None = None,
+    on_samples: Callable[[list[Samples]], None] | None = None,
 ) -> ProfileReport:
     """Measure the models alternately on one random input, pictures where a graph takes those.
 
@@ -109,6 +128,7 @@ def profile_models(
         config: how to measure.
         trust_code: run the python: factories of runs that others made.
         on_round: told (rounds done, rounds) after each round, outside the time that is measured.
+        on_samples: given every call of each model, in the order of `paths`.
 
     Raises:
         PrunekitError: a model cannot be opened or run, its logits are not finite, or the input's size is not known.
@@ -123,12 +143,17 @@ def profile_models(
         inputs = _inputs(runners, paths, config)
         for runner, given in zip(runners, inputs, strict=True):
             check_finite(runner.run(given), runner.name)
-        reports = _compare(runners, inputs, config, on_round)
+        before = read_conditions(None)
+        samples = _compare(runners, inputs, config, on_round)
+        judge = _Judge(config, before, read_conditions(None))
+    if on_samples is not None:
+        on_samples(samples)
     return ProfileReport(
         models=tuple(
-            ModelLatency(path, runner.name, report, runner.graph, given.shape)
-            for path, runner, report, given in zip(paths, runners, reports, inputs, strict=True)
+            judge.model(path, runner, taken, given.shape)
+            for path, runner, taken, given in zip(paths, runners, samples, inputs, strict=True)
         ),
+        speed_up_interval=_ratio(samples),
         height=inputs[0].shape[1 if runners[0].graph == "labels" else 2],
         width=inputs[0].shape[2 if runners[0].graph == "labels" else 3],
         batch=config.batch,
@@ -147,12 +172,46 @@ def random_pictures(batch: int, height: int, width: int) -> ByteArray:
     return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class _Judge:
+    """Says what samples are worth."""
+
+    config: ProfileConfig
+    before: Conditions
+    after: Conditions
+
+    def model(self, path: Path, runner: Runner, samples: Samples, shape: tuple[int, ...]) -> ModelLatency:
+        judged, reasons = verdict(samples.wall_ms, self.before, self.after)
+        waited = 1 - sum(samples.cpu_ms) / sum(samples.wall_ms)
+        if self.config.threads == 1 and "CPU" in runner.name.upper() and waited > _MOST_WAITED:
+            reasons.append(f"the process waited for a core for {waited:.0%} of the time: the machine is busy")
+            judged = "noisy" if judged == "stable" else judged
+        return ModelLatency(
+            model=path,
+            ran_on=runner.name,
+            latency=summarise(samples.wall_ms, batch=self.config.batch, warmup_runs=self.config.warmup_runs),
+            interval_ms=median_interval_ms(samples.wall_ms),
+            cpu_ms=float(np.median(samples.cpu_ms)),
+            verdict=judged,
+            reasons=tuple(reasons),
+            graph=runner.graph,
+            input_shape=shape,
+        )
+
+
+def _ratio(samples: Sequence[Samples]) -> tuple[float, float] | None:
+    if len(samples) < 2:
+        return None
+    found = ratio_of(samples[0].wall_ms, samples[-1].wall_ms)
+    return found["low"], found["high"]
+
+
 def _compare(
     runners: Sequence[Runner],
     inputs: Sequence[FloatArray | ByteArray],
     config: ProfileConfig,
     on_round: Callable[[int, int], None] | None,
-) -> list[LatencyReport]:
+) -> list[Samples]:
     def run_of(runner: Runner, given: FloatArray | ByteArray) -> Callable[[], None]:
         def run() -> None:
             runner.run(given)
@@ -164,8 +223,8 @@ def _compare(
     if on_round is not None:
         # One more entry of the round: its time is taken apart from the models' and dropped.
         runs["progress"] = _ticker(on_round, config.warmup_runs + config.runs)
-    reports = compare(runs, batch=config.batch, warmup_runs=config.warmup_runs, runs=config.runs)
-    return [reports[f"{index}"] for index in range(len(runners))]
+    samples = alternate(runs, warmup_runs=config.warmup_runs, runs=config.runs)
+    return [samples[f"{index}"] for index in range(len(runners))]
 
 
 def _ticker(on_round: Callable[[int, int], None], rounds: int) -> Callable[[], None]:
