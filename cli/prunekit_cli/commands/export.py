@@ -30,8 +30,7 @@ EXAMPLES = (
 )
 
 PANELS = {
-    "What to write": ("precision", "fold", "end2end", "picture_size", "confidence", "trt", "tf32"),
-    "int8": ("calibration", "images", "max_miou_drop"),
+    "What to write": ("precision", "max_miou_drop", "fold", "end2end", "picture_size", "confidence", "trt", "tf32"),
     "Input": ("height", "width", "batch", "dynamic"),
     "Run": ("out", "as_json", "help"),
 }

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from prunekit_export.running import ModelLatency, ProfileConfig, ProfileReport
     from prunekit_runtime.measuring.latency import Samples
 
+PANELS = {
+    "What to measure": ("against", "provider", "threads", "batch", "runs"),
+    "What to write": ("samples", "strict", "as_json", "help"),
+}
 NOT_STABLE = 3
 EXAMPLES = (
     "prunekit profile runs/0002-prune/export/model.onnx",
