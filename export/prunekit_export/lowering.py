@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def write_int8(job: Job) -> WrittenInt8:
     model, scanned = _scanned(job)
     job.tell("calibrating int8")
     maker = _Maker(job, model, scanned, calibrated(source, _batches(job), request.calibration_method))
-    layers = layers_of(model).without(dict.fromkeys(scanned.keep_fp32, "its numbers exceed what fp16 holds"))
+    layers = layers_of(model).without(dict.fromkeys(scanned.keep_fp32, "it stays in float32"))
     if not layers.quantised:
         reasons = "; ".join(f"{layer.name}: {layer.reason}" for layer in layers.kept[:5])
         raise ExportError(f"No layer of this network is worth int8. {reasons}. Export fp16.")
@@ -125,7 +126,8 @@ def _scanned(job: Job) -> tuple[onnx.ModelProto, RangeReport]:
 
     job.tell("looking for what overflows in fp16")
     model = onnx.load_model(job.stage.folder / "model.onnx")
-    return model, scan_ranges(model, _batches(job))
+    ranges = scan_ranges(model, _batches(job))
+    return model, dataclasses.replace(ranges, keep_fp32=ranges.keep_fp32 | set(job.request.keep_fp32))
 
 
 def _save(job: Job, model: onnx.ModelProto, ranges: RangeReport, name: str) -> ExportReport:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prunekit.run import write_atomically
 from prunekit_export.engine import build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError
-from prunekit_export.graph import ExportReport, PicturePass, export_onnx, save_onnx, set_metadata_
+from prunekit_export.graph import INPUT, PICTURES, ExportReport, PicturePass, export_onnx, save_onnx, set_metadata_
 from prunekit_export.job import Job, Written
 from prunekit_export.lowering import WrittenInt8, write_fp16, write_int8
 from prunekit_export.parity import PictureParity, picture_parity
@@ -21,6 +21,8 @@ from prunekit_export.sizing import (
     picture_sides,
     tried_sides,
 )
+from prunekit_export.staging import TRTEXEC
+from prunekit_export.trtexec import trtexec_line, trtexec_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +60,7 @@ def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], 
     labels = [_write_labels(job, each) for each in written] if request.end2end else []
     _write_json(stage.folder / "preprocessing.json", job.contract.to_json())
     _write_json(stage.folder / "classes.json", job.classes)
+    _write_lines(job, [report.path.name for report in written], labels)
     _write_json(stage.folder / "parity.json", _parity_json(full, half, low, labels))
     engine = _write_engine(job, written[-1].path, labels) if request.trt else None
     summary = _summary(job, full, half, low, labels, engine)
@@ -143,6 +146,16 @@ def _write_labels(job: Job, parts: ExportReport) -> PictureParity:
     return picture_parity(source, path, job.contract, request.pictures, tried_sides(request, job.contract))
 
 
+def _write_lines(job: Job, names: Sequence[str], labels: Sequence[PictureParity]) -> None:
+    request = job.request
+    images = engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic)
+    lines = [trtexec_line(name, INPUT, images, tf32=request.tf32) for name in names]
+    if labels:
+        pictures = picture_profile(request, job.contract)
+        lines += [trtexec_line(each.file, PICTURES, pictures, tf32=request.tf32) for each in labels]
+    write_atomically(job.stage.folder / TRTEXEC, trtexec_text(lines).encode())
+
+
 def _write_engine(job: Job, source: Path, labels: Sequence[PictureParity]) -> EngineReport:
     """Build the engine, from pictures to labels where such a file was written; if it fails, publish what was proved."""
     request = job.request
@@ -183,7 +196,7 @@ def _parity_json(
 def _files(
     out_dir: Path, lower: list[ExportReport], labels: list[PictureParity], engine: EngineReport | None
 ) -> tuple[Path, ...]:
-    names = ["model.onnx", "preprocessing.json", "classes.json", "parity.json"]
+    names = ["model.onnx", "preprocessing.json", "classes.json", "parity.json", TRTEXEC]
     names += [report.path.name for report in lower]
     names += [each.file for each in labels]
     names += [engine.plan, f"{engine.plan}.json"] if engine else []

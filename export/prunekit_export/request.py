@@ -50,6 +50,8 @@ class ExportRequest:
     confidence: bool = False
     judged: Sequence[LabelledPicture] = ()
     """Pictures with known labels, by which int8 is judged."""
+    keep_fp32: Sequence[str] = ()
+    """Nodes that stay in float32, besides those that would overflow."""
     calibration_method: Calibration = "entropy"
     max_drop: float = 0.005
     """Of the mIoU, that int8 may cost."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNPROVED = ".unproved"
+TRTEXEC = "trtexec.txt"
 _MODEL_SUFFIXES = (".json", ".plan", ".onnx")  # moved in this order: a model never lies there without its description
 
 
@@ -131,7 +132,7 @@ def _clear_(stage: Stage) -> None:
     for path in stage.folder.iterdir():
         path.unlink()
     for path in stage.out_dir.iterdir():
-        if path.is_file() and path.suffix in _MODEL_SUFFIXES:
+        if path.is_file() and (path.suffix in _MODEL_SUFFIXES or path.name == TRTEXEC):
             path.unlink()
 
 

@@ -62,6 +62,8 @@ class ExportConfig:
     """Let such a file also give the softmax share of the winning class."""
     images: int | None = None
     """Training images that calibrate fp16 or int8 and give the mean scene; None is 64 for int8 and auto, else 16."""
+    keep_fp32: tuple[str, ...] = ()
+    """Names of nodes that stay in float32 in a file of another precision, besides those that would overflow."""
     calibration: Calibration = "entropy"
     """How int8 ranges are found."""
     max_miou_drop: float = 0.5
@@ -86,6 +88,11 @@ class ExportConfig:
         if not 0 <= self.max_miou_drop <= 100:
             raise ExportUsageError(
                 f"{spelled('--max-miou-drop', 'max_miou_drop')} takes 0 to 100 points; got {self.max_miou_drop:g}."
+            )
+        if self.keep_fp32 and self.precision == "fp32":
+            raise ExportUsageError(
+                f"{spelled('--keep-fp32', 'keep_fp32')} is about a file of another precision, and float32 is asked "
+                f"for. Add {spelled('--precision fp16', 'precision=fp16')}, or leave it out."
             )
         if self.tf32 and not self.trt:
             raise ExportUsageError(
@@ -196,6 +203,7 @@ def _export(
         pictures=samples.pictures(tell),
         judged=samples.judged() if config.precision in ("int8", "auto") else (),
         calibration_method=config.calibration,
+        keep_fp32=config.keep_fp32,
         max_drop=config.max_miou_drop / 100,
     )
     summary = export_into(stage, request, tell)

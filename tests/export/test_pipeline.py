@@ -39,7 +39,13 @@ def test_float32_export(tiny_net: nn.Module, tmp_path: Path) -> None:
     stages: list[str] = []
     summary = export(tiny_net, tmp_path / "export", on_stage=stages.append)
     assert sorted(summary.files) == sorted((tmp_path / "export").iterdir())
-    assert [path.name for path in summary.files] == ["model.onnx", "preprocessing.json", "classes.json", "parity.json"]
+    assert [path.name for path in summary.files] == [
+        "model.onnx",
+        "preprocessing.json",
+        "classes.json",
+        "parity.json",
+        "trtexec.txt",
+    ]
     assert json.loads((summary.out_dir / "classes.json").read_text()) == {
         "names": list(NAMES),
         "palette": [list(colour) for colour in PALETTE],
@@ -180,7 +186,7 @@ def test_failed_engine_keeps_the_checked_files(
     monkeypatch.setattr(pipeline, "build_engine", fails)
     with pytest.raises(EngineError, match=r"node strange.*complete and checked: .*model\.onnx"):
         export(tiny_net, tmp_path / "export", trt=True)
-    names = ["classes.json", "model.onnx", "parity.json", "preprocessing.json"]
+    names = ["classes.json", "model.onnx", "parity.json", "preprocessing.json", "trtexec.txt"]
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == names
 
 

@@ -97,6 +97,10 @@ Images = Annotated[
         show_default="64 for int8 and auto, else 16",
     ),
 ]
+KeepFp32 = Annotated[
+    list[str] | None,
+    typer.Option("--keep-fp32", metavar="NAME", help="A node of the ONNX file that stays in float32; may be repeated."),
+]
 CalibrationOption = Annotated[
     str,
     typer.Option(
@@ -130,6 +134,7 @@ def command(
     batch: Batch = 1,
     dynamic: Dynamic = False,
     images: Images = None,
+    keep_fp32: KeepFp32 = None,
     calibration: CalibrationOption = "entropy",
     max_miou_drop: MaxDrop = 0.5,
     root: options.RootOption = None,
@@ -158,6 +163,7 @@ def command(
         picture_size=_picture_size(picture_size),
         confidence=confidence,
         images=images,
+        keep_fp32=tuple(keep_fp32 or ()),
         calibration=calibration,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         max_miou_drop=max_miou_drop,
     )

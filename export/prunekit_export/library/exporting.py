@@ -42,6 +42,7 @@ def export(
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
     images: Sequence[Tensor] = (),
+    keep_fp32: Sequence[str] = (),
     calibration: Calibration = "entropy",
     max_miou_drop: float = 0.5,
     labelled: Sequence[LabelledPicture] = (),
@@ -71,6 +72,7 @@ def export(
         class_names: K names, for a network that does not say; None counts them: "class 0", ...
         images: prepared training images_B3HW, for a network where "fp16", "int8" or "static" needs some; a run finds
             its own.
+        keep_fp32: names of nodes that stay in float32, besides those that would overflow.
         calibration: how int8 finds the range of an activation: "entropy", "percentile" or "minmax".
         max_miou_drop: points of mIoU that int8 may cost.
         labelled: pictures, RGB uint8 (H, W, 3), each with the class of every pixel, uint8 (H, W), 255 for none, by
@@ -103,6 +105,7 @@ def export(
         end2end=end2end,
         picture_size=picture_size,
         confidence=confidence,
+        keep_fp32=tuple(keep_fp32),
         calibration=calibration,
         max_miou_drop=max_miou_drop,
     )
@@ -193,6 +196,7 @@ def _request(
         picture_size=config.picture_size,
         confidence=config.confidence,
         calibration_method=config.calibration,
+        keep_fp32=config.keep_fp32,
         max_drop=config.max_miou_drop / 100,
         calibration=images,
     )

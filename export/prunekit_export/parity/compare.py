@@ -15,6 +15,7 @@ from prunekit_export.graph import frozen_copy
 from prunekit_export.parity.agreement import MIN_AGREEMENT, agreement
 from prunekit_export.parity.float64 import as_float64
 from prunekit_export.precision import holds_half, macs_by_type, precision_name, shares
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -264,7 +265,8 @@ def _check(report: ParityReport) -> None:
             f"{where}: labels agree on {worst.label_agreement:.2%} of the pixels, {worst.decided_agreement:.2%} of "
             f"those that the network decides clearly; {MIN_AGREEMENT:.0%} is asked for.{advice}"
         )
-    advice = " Export fp32, or keep the overflowing nodes in fp32." if half else ""
+    keep = spelled("--keep-fp32 NAME", "keep_fp32=(name,)")
+    advice = f" Export fp32, or keep the nodes that round too much in float32: {keep}." if half else ""
     if worst.shape[1:] != report.rows[0].shape[1:] and report.rows[0].passed(report.tolerance):
         advice += " A network that does something else at other sizes exports with a fixed one (--static)."
     raise ExportError(

@@ -21,6 +21,8 @@ import numpy as np
 
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import PassResult, editable, exported
+from prunekit_runtime.near import did_you_mean
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +141,8 @@ class _Conversion:
         if _unsafe(values, FLOAT16_MAX):
             raise ExportError(
                 f"Weight {name} of node {user} does not fit fp16 (largest magnitude {np.abs(values).max():.3g}; "
-                f"fp16 ends at {FLOAT16_MAX:.0f} and 6e-8). Name the node in keep_fp32, or export fp32."
+                f"fp16 ends at {FLOAT16_MAX:.0f} and 6e-8). Keep the node in float32 "
+                f"({spelled('--keep-fp32', 'keep_fp32')}), or export fp32."
             )
         return gs.Constant(self._fresh(f"{name}_fp16"), values.astype(np.float16))
 
@@ -182,7 +185,9 @@ class _Conversion:
 def _check_names(graph: Any, keep_fp32: frozenset[str]) -> None:
     unknown = keep_fp32 - {node.name for node in graph.nodes}
     if unknown:
-        raise ExportError(f"keep_fp32 names nodes that the model does not have: {', '.join(sorted(unknown))}.")
+        name = min(unknown)
+        near = did_you_mean(name, [node.name for node in graph.nodes])
+        raise ExportError(f"{spelled('--keep-fp32', 'keep_fp32')} names {name}, and the file has no such node.{near}")
 
 
 def _low_nodes(graph: Any, model: onnx.ModelProto, keep_fp32: frozenset[str]) -> _Low:

@@ -53,7 +53,14 @@ def exported(tmp_path_factory):
 
 def test_an_export_writes_and_compares_it_at_the_size_of_the_pictures(exported):
     names = [path.name for path in exported.files]
-    assert names == ["model.onnx", "preprocessing.json", "classes.json", "parity.json", "model.labels.onnx"]
+    assert names == [
+        "model.onnx",
+        "preprocessing.json",
+        "classes.json",
+        "parity.json",
+        "trtexec.txt",
+        "model.labels.onnx",
+    ]
     assert all(path.exists() for path in exported.files)
     (report,) = exported.labels
     assert (report.sizes, report.real, report.decided_agreement) == (((40, 56),), 2, 1.0)

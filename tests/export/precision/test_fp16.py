@@ -131,7 +131,7 @@ def test_weight_at_the_edge_of_fp16_is_taken(weight: float) -> None:
 
 
 def test_unknown_name_in_keep_fp32_is_refused() -> None:
-    with pytest.raises(ExportError, match="nodes that the model does not have: nobody"):
+    with pytest.raises(ExportError, match="names nobody, and the file has no such node"):
         Fp16Pass(frozenset({"nobody"}))(one_node("Mul"))
 
 

@@ -78,6 +78,7 @@ def test_an_int8_file_is_judged_and_says_what_it_computes_in(tmp_path: Path) -> 
         "model.onnx",
         "parity.json",
         "preprocessing.json",
+        "trtexec.txt",
     ]
     assert json.loads((tmp_path / "out/parity.json").read_text())["int8"]["drop"] == report.drop
     kinds = [node.op_type for node in onnx.load_model(tmp_path / "out/model.int8.onnx").graph.node]
@@ -144,3 +145,26 @@ def test_tensorrt_rtx_takes_the_file(tmp_path: Path) -> None:
     summary = prunekit.export(net, tmp_path / "out", precision="int8", trt=True, max_miou_drop=20, **given(net))
     assert summary.engine is not None
     assert (tmp_path / "out" / "model.int8.plan").stat().st_size > 1000
+
+
+def test_named_nodes_stay_in_float32_in_fp16_and_in_int8(tmp_path: Path) -> None:
+    net = network()
+    names = [node.name for node in _written(net, tmp_path / "full", "fp32", ()).graph.node if node.op_type == "Conv"]
+    half = _written(net, tmp_path / "half", "fp16", (names[2],))
+    low = _written(net, tmp_path / "low", "int8", (names[2],))
+    for model in (half, low):
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
+        kept = {node.name: types.get(node.output[0]) for node in model.graph.node if node.op_type == "Conv"}
+        assert kept[names[2]] == onnx.TensorProto.FLOAT
+        assert kept[names[1]] == onnx.TensorProto.FLOAT16
+    with pytest.raises(ExportError, match=f"no such node.*Did you mean '?{names[2]}"):
+        _written(net, tmp_path / "typo", "fp16", (names[2] + "x",))
+    with pytest.raises(PrunekitError, match="float32 is asked for"):
+        _written(net, tmp_path / "plain", "fp32", (names[2],))
+
+
+def _written(net: Net, out: Path, precision: str, keep: tuple[str, ...]) -> onnx.ModelProto:
+    prunekit.export(net, out, precision=precision, keep_fp32=keep, max_miou_drop=100, **given(net))
+    name = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}[precision]
+    return onnx.load_model(out / name)
