@@ -23,6 +23,7 @@ from prunekit_cli.commands import (
     data,
     demo,
     deploy,
+    doctor,
     evaluate,
     export,
     importing,
@@ -176,6 +177,7 @@ for _name, _module in {
     "predict": predict,
     "runs": runs,
     "status": status,
+    "doctor": doctor,
     "recipe": recipe,
     "demo": demo,
 }.items():

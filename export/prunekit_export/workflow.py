@@ -70,6 +70,11 @@ class ExportConfig:
     """Points of mIoU that int8 may cost."""
 
     def __post_init__(self) -> None:
+        self._check_words()
+        self._check_numbers()
+        self._check_pictures()
+
+    def _check_words(self) -> None:
         named = (
             ("precision", self.precision, Precision),
             ("fold", self.fold, Fold),
@@ -81,14 +86,6 @@ class ExportConfig:
                 raise ExportUsageError(
                     f"{spelled(f'--{name}', name)} takes {', '.join(known)}; got {value!r}.{did_you_mean(value, known)}"
                 )
-        if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
-            raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
-        if self.batch < 1 or (self.images is not None and self.images < 1):
-            raise ExportUsageError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
-        if not 0 <= self.max_miou_drop <= 100:
-            raise ExportUsageError(
-                f"{spelled('--max-miou-drop', 'max_miou_drop')} takes 0 to 100 points; got {self.max_miou_drop:g}."
-            )
         if self.keep_fp32 and self.precision == "fp32":
             raise ExportUsageError(
                 f"{spelled('--keep-fp32', 'keep_fp32')} is about a file of another precision, and float32 is asked "
@@ -99,6 +96,23 @@ class ExportConfig:
                 f"{spelled('--tf32', 'tf32')} is about an engine, and none is asked for. "
                 f"Add {spelled('--trt', 'trt=True')}, or leave it out."
             )
+
+    def _check_numbers(self) -> None:
+        if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
+            raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
+        if self.batch < 1 or (self.images is not None and self.images < 1):
+            raise ExportUsageError(f"batch and images must be at least 1; got {self.batch} and {self.images}.")
+        if not 0 <= self.max_miou_drop <= 100:
+            raise ExportUsageError(
+                f"{spelled('--max-miou-drop', 'max_miou_drop')} takes 0 to 100 points; got {self.max_miou_drop:g}."
+            )
+        if self.dynamic and self.batch != 1:
+            raise ExportUsageError(
+                f"{spelled('--dynamic', 'dynamic')} leaves the batch open, got also {option('batch', self.batch)}. "
+                "Leave one of them out."
+            )
+
+    def _check_pictures(self) -> None:
         if not self.end2end and (self.confidence or self.picture_size is not None):
             raise ExportUsageError(
                 f"{spelled('--picture-size and --confidence', 'picture_size and confidence')} are about a file from "
@@ -107,11 +121,6 @@ class ExportConfig:
         if isinstance(self.picture_size, tuple) and not all(1 <= side <= MAX_SIDE for side in self.picture_size):
             raise ExportUsageError(
                 f"A picture has sides of 1 to {MAX_SIDE} px; got {self.picture_size[0]} x {self.picture_size[1]}."
-            )
-        if self.dynamic and self.batch != 1:
-            raise ExportUsageError(
-                f"{spelled('--dynamic', 'dynamic')} leaves the batch open, got also {option('batch', self.batch)}. "
-                "Leave one of them out."
             )
 
 
