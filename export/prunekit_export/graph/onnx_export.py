@@ -195,19 +195,23 @@ def _dynamic_dims(stride: int) -> dict[int, Any]:
 
 def _to_onnx(program: torch.export.ExportedProgram) -> onnx.ModelProto:
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     try:
-        converted = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            external_data=False,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            verbose=False,
-        )
+        # Attention is taken apart into products anyway. Taken apart from a fused kernel, the result lies in memory in
+        # another way than it was traced with, and a view of it fails.
+        with sdpa_kernel(SDPBackend.MATH):
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                external_data=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
     except Exception as error:  # passes of the exporter raise errors of their own, with no base class in common
-        raise ExportError(f"The network can be traced, but not written as ONNX: {_summary(error)}") from error
+        raise ExportError(f"The network can be traced, but not written as ONNX: {_summary(_cause(error))}") from error
     if converted is None:
         raise ExportError("torch.onnx.export returned no model.")
     return converted.model_proto
@@ -245,6 +249,13 @@ def _report(path: Path, content: bytes, stride: int) -> ExportReport:
         output_dims=value_dims(model.graph.output[0]),
         stride=stride,
     )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what an error comes from: the exporter's own text is about its steps."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _summary(error: BaseException) -> str:

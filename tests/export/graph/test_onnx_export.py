@@ -15,6 +15,7 @@ from prunekit.models.segmenter import Segmenter
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import ExportReport, export_onnx, save_onnx, set_metadata_
 from prunekit_export.graph.onnx_export import check_onnx
+from prunekit_export.parity import parity
 
 
 class Applied(nn.Module):
@@ -203,3 +204,34 @@ def test_metadata_replaces_and_keeps(static_file: ExportReport) -> None:
     set_metadata_(model, {"b": "1", "a": "2"})
     set_metadata_(model, {"b": "3"})
     assert [(p.key, p.value) for p in model.metadata_props] == [("a", "2"), ("b", "3")]
+
+
+class WindowAttention(nn.Module):
+    """Attention in windows with a bias by place, as Swin of transformers and timm has it, and views behind it."""
+
+    def __init__(self, *, with_bias: bool) -> None:
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 24, 8, stride=8), nn.Conv2d(24, 5, 1)
+        self.in_parts = nn.Linear(24, 72)
+        self.bias = nn.Parameter(torch.randn(1, 2, 16, 16)) if with_bias else None
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        features = self.patches(images_B3HW)
+        batch, channels, height, width = features.shape
+        windows = features.flatten(2).transpose(1, 2).reshape(-1, 16, channels)
+        count = windows.shape[0]
+        query, key, value = self.in_parts(windows).view(count, 16, 3, 2, 12).permute(2, 0, 3, 1, 4)
+        mask = None if self.bias is None else self.bias.expand(count, 2, 16, 16) + torch.zeros(count, 1, 16, 16)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = mixed.transpose(1, 2).contiguous().reshape(count, 16, -1)
+        logits = self.head(mixed.reshape(batch, height * width, channels).transpose(1, 2).view(features.shape))
+        return F.interpolate(logits, scale_factor=8.0)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_attention_with_a_mask_and_views_is_written_and_right(tmp_path: Path, with_bias: bool) -> None:
+    torch.manual_seed(0)
+    net = WindowAttention(with_bias=with_bias).eval()
+    export_onnx(net, tmp_path / "model.onnx", height=64, width=64, dynamic=False)
+    report = parity(net, tmp_path / "model.onnx", shapes=[(1, 64, 64)])
+    assert report.max_rel < 1e-5
