@@ -101,6 +101,8 @@ class LayerReport:
     """ONNX node of each convolution and matrix product -> precision it is computed in."""
     parsed: dict[str, int]
     """Convolutions and matrix products by the type in which TensorRT read them from the file."""
+    quantised: int = 0
+    """Of these, how many the file has between quantisers."""
 
     def shares(self) -> dict[str, float]:
         """Return the share of the convolutions and matrix products by precision."""
@@ -117,6 +119,7 @@ class LayerReport:
             "products": len(self.products),
             "products_by_precision": self.shares(),
             "products_as_parsed": self.parsed,
+            "products_quantised": self.quantised,
             "layers_by_precision": dict(Counter(layer.precision for layer in self.layers).most_common()),
         }
 
@@ -133,11 +136,20 @@ def layer_report(network: Sequence[NetworkLayer], told: Sequence[Any]) -> LayerR
             if node in products and layer.precision != UNKNOWN:
                 products[node] = layer.precision
     parsed = Counter(dtype_name(dtype) for dtype in wanted.values())
-    return LayerReport(layers, {printable_name(node): kind for node, kind in products.items()}, dict(parsed))
+    named = {printable_name(node): kind for node, kind in products.items()}
+    return LayerReport(layers, named, dict(parsed), _quantised(network))
+
+
+def _quantised(network: Sequence[NetworkLayer]) -> int:
+    """Return how many products have their weights behind a dequantiser; that of an activation has a quantiser too."""
+    kinds = Counter(layer.kind for layer in network)
+    return max(kinds["DEQUANTIZE"] - kinds["QUANTIZE"], 0)
 
 
 def refuse_other_precision(asked: str, report: LayerReport) -> None:
     """Refuse an engine that computes mostly in a wider type than was asked for: it would be slow in silence.
+
+    Of a file with quantisers, only the products between them are asked to be in int8.
 
     Raises:
         BuildError: less than half of its convolutions and matrix products are in the type asked for.
@@ -147,7 +159,8 @@ def refuse_other_precision(asked: str, report: LayerReport) -> None:
     if narrow is None or not told:
         return
     wide = [node for node, kind in told.items() if kind not in narrow]
-    if len(wide) > len(told) * (1 - MIN_SHARE):
+    asked_of = min(report.quantised, len(told)) or len(told)
+    if len(told) - len(wide) < asked_of * MIN_SHARE:
         raise BuildError(
             f"{asked} was asked for, and the engine computes {len(wide)} of its {len(told)} convolutions and matrix "
             f"products in a wider type ({_counted(told)}), such as {', '.join(wide[:_NAMED])}. It was not kept. Update "

@@ -142,6 +142,26 @@ def test_half_of_the_products_must_be_in_the_type_asked_for() -> None:
         refuse_other_precision("int8", mixed(4, 0))
 
 
+def quantised(products: int, int8: int, others: int) -> Any:
+    """Return the report of a file with quantisers round some products, of which so many became int8."""
+    network = [conv(f"c{number}") for number in range(products + others)]
+    for number in range(products):  # of the activation and of the weights
+        network += [conv(f"q{number}", kind="QUANTIZE"), conv(f"d{number}", kind="DEQUANTIZE")]
+        network.append(conv(f"w{number}", kind="DEQUANTIZE"))
+    kinds = ["Int8"] * int8 + ["Half"] * (products + others - int8)
+    layers = [engine(f"c{number}", f"c{number}", weights=kind) for number, kind in enumerate(kinds)]
+    return layer_report(network, layers)
+
+
+def test_int8_is_asked_of_the_products_between_quantisers_alone() -> None:
+    report = quantised(products=4, int8=4, others=20)
+    assert report.quantised == 4
+    refuse_other_precision("int8", report)
+    refuse_other_precision("int8", quantised(products=4, int8=2, others=20))
+    with pytest.raises(BuildError, match="int8 was asked for"):
+        refuse_other_precision("int8", quantised(products=4, int8=1, others=20))
+
+
 def test_hostile_names_do_not_reach_the_terminal() -> None:
     network = [conv("\x1b[2Jc")]
     report = layer_report(network, [engine("x", "\x1b[2Jc", weights="Float")])
