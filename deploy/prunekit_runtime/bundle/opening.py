@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prunekit_runtime.bundle.layout import BUILT, REPORTS, Bundle
 from prunekit_runtime.bundle.manifest import MAX_FILES, MAX_MANIFEST_BYTES, FileEntry, Manifest
+from prunekit_runtime.bundle.one_file import refuse_external_data
 from prunekit_runtime.classes import FILE as CLASSES
 from prunekit_runtime.classes import read_classes
 from prunekit_runtime.errors import BundleError, BundleUsageError
@@ -26,11 +27,14 @@ def open_bundle(folder: Path) -> Bundle:
 
     Raises:
         BundleUsageError: there is no bundle.
-        BundleError: its manifest is damaged, or a file is missing, changed or not listed.
+        BundleError: its manifest is damaged, a file is missing, changed or not listed, or a model keeps weights
+            in another file.
         ContractError: the contract or the classes cannot be used.
     """
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
+    for entry in manifest.models:
+        _check_model(entry.path(folder))
     classes = read_classes(folder / CLASSES)
     return Bundle(
         folder=folder,
@@ -95,6 +99,13 @@ def _check_file(path: Path, entry: FileEntry) -> None:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
     raise BundleError(f"{path} was changed after the bundle was written. {_REMEDY}")
+
+
+def _check_model(path: Path) -> None:
+    try:
+        refuse_external_data(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
 
 
 def _found(folder: Path) -> Iterator[str]:

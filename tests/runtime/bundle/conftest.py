@@ -1,4 +1,4 @@
-"""A bundle that was written by hand: two pictures, two models that nothing runs, and all that the manifest lists."""
+"""A bundle that was written by hand: two pictures, two models that nothing can run, and all that the manifest lists."""
 
 import json
 from collections.abc import Callable
@@ -37,6 +37,12 @@ def seal(folder: Path) -> None:
     (folder / "bundle.json").write_text(json.dumps(manifest.to_json()))
 
 
+@pytest.fixture
+def sealed() -> Callable[[Path], None]:
+    """Return a function that writes bundle.json for the files that are there."""
+    return seal
+
+
 @pytest.fixture(scope="module")
 def models() -> tuple[ModelEntry, ...]:
     """Return a bundle's models."""
@@ -50,8 +56,8 @@ def folder(tmp_path: Path) -> Path:
     for path, content in {
         "preprocessing.json": json.dumps(Preprocessing(32, 48).to_json()),
         "classes.json": json.dumps({"names": ["road", "car"], "palette": [[128, 64, 128], [0, 0, 142]]}),
-        "models/fp32.onnx": "a model",
-        "models/fp16.onnx": "another model",
+        "models/fp32.onnx": "\x12\x07a model",
+        "models/fp16.onnx": "\x12\x0danother model",
         "golden/00.png": "a picture",
         "golden/00.labels.png": "its labels",
         "NOTICE.txt": "Yours.",

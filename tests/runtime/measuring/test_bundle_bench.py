@@ -78,7 +78,7 @@ def test_energy_is_that_of_the_source_and_says_of_what(bundle, capsys, monkeypat
 
 
 def test_a_model_that_cannot_be_run_does_not_stop_the_other_and_is_told(bundle, seal, capsys):
-    (bundle / "models/logits.onnx").write_bytes(b"damaged")
+    (bundle / "models/logits.onnx").write_bytes(b"\x12\x07damaged")
     seal(bundle)
     assert main(["bench", "--bundle", str(bundle), *QUICK, "--json"]) == 1
     captured = capsys.readouterr()
@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_run_does_not_stop_the_other_and_is_told(bundle, 
 
 def test_where_no_model_can_be_run_there_is_a_report_of_that(bundle, seal, capsys):
     for name in ("labels", "logits"):
-        (bundle / f"models/{name}.onnx").write_bytes(b"damaged")
+        (bundle / f"models/{name}.onnx").write_bytes(b"\x12\x07damaged")
     seal(bundle)
     assert main(["bench", "--bundle", str(bundle), *QUICK, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
