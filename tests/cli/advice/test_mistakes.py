@@ -53,7 +53,7 @@ MISTAKES = [
     Mistake(f"{PRUNE} --criterion sirpf", "sirpf", "sirfp"),
     Mistake(f"{PRUNE} --schedule one_shot", "one_shot", "one-shot"),
     Mistake(f"{PRUNE} --allocation unifrom", "unifrom", "uniform"),
-    Mistake("export runs/0001-train --precision int8", "int8", "fp16"),
+    Mistake("export runs/0001-train --precision int4", "int4", "int8"),
     Mistake("export runs/0001-train --fold exakt", "exakt", "exact"),
     Mistake("eval runs/0001-train --split tset", "tset", "test"),
     Mistake("eval model.onnx --data shapes --provider gpu", "gpu", "cuda"),
