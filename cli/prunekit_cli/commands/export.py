@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prunekit_cli.commands import export_file as files
 from prunekit_cli.folders import source_run
 from prunekit_cli.options import common as options
 from prunekit_cli.options.data import parse_sides
@@ -27,11 +28,13 @@ EXAMPLES = (
     "prunekit export runs/0002-prune --precision fp16 --dynamic",
     "prunekit export --end2end",
     "prunekit export --precision auto --max-miou-drop 1",
+    "prunekit export network.onnx --output logits --mean .5,.5,.5 --std .5,.5,.5",
 )
 
 PANELS = {
     "What to write": ("precision", "max_miou_drop", "fold", "end2end", "picture_size", "confidence", "trt", "tf32"),
     "Input": ("height", "width", "batch", "dynamic"),
+    "ONNX files of others": ("output_name", "mean", "std", "channels", "scale"),
     "Run": ("out", "as_json", "help"),
 }
 PARITY_COLUMNS = ("images", "shape", "error", "same labels")
@@ -120,8 +123,18 @@ Out = Annotated[
 ]
 
 
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="Run directory, or an ONNX file that another tool wrote.",
+        show_default="the newest run",
+    ),
+]
+
+
 def command(
-    run: options.RunArgument = None,
+    run: Source = None,
     precision: Precision = "fp32",
     fold: Fold = "exact",
     end2end: EndToEnd = False,
@@ -137,14 +150,20 @@ def command(
     keep_fp32: KeepFp32 = None,
     calibration: CalibrationOption = "entropy",
     max_miou_drop: MaxDrop = 0.5,
+    output_name: files.OutputName = None,
+    mean: files.Mean = None,
+    std: files.Std = None,
+    channels: files.Channels = None,
+    scale: files.Scale = None,
     root: options.RootOption = None,
     trust_code: options.TrustOption = False,
     out: Out = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Export a run to ONNX and, with --trt, to a TensorRT engine.
+    """Export a run, or an ONNX file of another tool, to ONNX and, with --trt, to a TensorRT engine.
 
-    Batch norms are folded, the preprocessing is written beside the file, and its outputs are compared with torch.
+    Batch norms are folded, the preprocessing is written beside the file, and its outputs are compared with torch. An
+    ONNX file keeps its numbers; its input becomes float32 images, its output logits of their size.
     """
     from prunekit.workflows.importing import only_classes
     from prunekit_export.staging import free_folder
@@ -167,6 +186,11 @@ def command(
         calibration=calibration,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         max_miou_drop=max_miou_drop,
     )
+    told = files.Told(output_name, mean, std, channels, scale)
+    if run is not None and run.suffix == ".onnx" and run.is_file():
+        files.export(run, config, told, out, as_json=as_json)
+        return
+    told.refuse()
     source = source_run(run)
     folder = free_folder(source.path / "export") if out is None else out
     outcome = _export(source, config, folder, root, trust_code)

@@ -1,0 +1,200 @@
+"""`prunekit export FILE.onnx`: a file that others made becomes one that can be profiled, evaluated and built."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prunekit.run import write_atomically
+from prunekit_export.engine import Profile, build_engine, choose_package
+from prunekit_export.errors import EngineError, ExportError, ExportUsageError
+from prunekit_export.foreign.adopting import Adopted, adopt, image_size, run_once
+from prunekit_export.foreign.opening import read_foreign
+from prunekit_export.graph import INPUT, save_onnx, set_metadata_, value_dims
+from prunekit_export.parity import draw_images
+from prunekit_export.staging import TRTEXEC, staged
+from prunekit_export.trtexec import trtexec_line, trtexec_text
+from prunekit_runtime.preprocessing import Preprocessing, resize_bilinear
+from prunekit_runtime.spelling import spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from prunekit_export.engine import EngineReport
+    from prunekit_export.graph import ExportReport
+    from prunekit_export.staging import Stage
+
+# Converted operators sum in another order; half of what fp16 is allowed would hide a wrong one.
+TOLERANCE = 1e-4
+MIN_AGREEMENT = 0.9999
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileConfig:
+    """How to take a file, and how its images are prepared."""
+
+    output: str | None = None
+    """Name of the logits or the mask, where the file has several outputs."""
+    height: int = 0
+    """Height of the images [px]; 0 takes the size that the file fixes."""
+    width: int = 0
+    """Width of the images [px]."""
+    mean: tuple[float, float, float] | None = None
+    """None is ImageNet's, or 0 for a file that takes uint8."""
+    std: tuple[float, float, float] | None = None
+    """None is ImageNet's, or 1 for a file that takes uint8."""
+    scale: float | None = None
+    """None is 1/255, or 1 for a file that takes uint8."""
+    channels: str = "rgb"
+    """rgb or bgr."""
+    trt: bool = False
+    """Build an engine."""
+    tf32: bool = False
+    """Let float32 layers of the engine compute in TF32."""
+
+    def contract(self, height: int, width: int, *, takes_bytes: bool) -> Preprocessing:
+        """Return how images are prepared.
+
+        Raises:
+            ExportError: the file takes uint8 and so prepares them itself, and a mean, std or scale is given.
+        """
+        given = [name for name in ("mean", "std", "scale") if getattr(self, name) is not None]
+        if takes_bytes and given:
+            raise ExportUsageError(
+                f"The file takes uint8 pixels and prepares them itself. Leave out {', '.join(given)}."
+            )
+        usual = Preprocessing(height, width)
+        return Preprocessing(
+            height,
+            width,
+            channel_order=self.channels,
+            mean=(0.0, 0.0, 0.0) if takes_bytes else self.mean or usual.mean,
+            std=(1.0, 1.0, 1.0) if takes_bytes else self.std or usual.std,
+            scale=1.0 if takes_bytes else usual.scale if self.scale is None else self.scale,
+        )
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What was written, and what of the source was changed."""
+
+    source: Path
+    onnx: ExportReport
+    steps: tuple[str, ...]
+    max_rel: float | None
+    """Largest error beside the source, as a share of its largest logit; None where the source gives labels."""
+    label_agreement: float
+    contract: Preprocessing
+    takes_bytes: bool
+    """Whether the source takes uint8 images, and so prepares them itself."""
+    engine: EngineReport | None
+    files: tuple[Path, ...]
+
+
+def export_file(
+    source: Path, config: FileConfig, out_dir: Path, on_stage: Callable[[str], None] | None = None
+) -> FileOutcome:
+    """Write model.onnx with our ends, preprocessing.json, trtexec.txt and, if asked, the engine.
+
+    Raises:
+        PrunekitError: the file is none of segmentation, does not compute the same with our ends, or no engine can be
+            built of it.
+    """
+    tell = on_stage or (lambda _: None)
+    if config.trt:
+        choose_package("auto")
+    with staged(out_dir) as stage:
+        return _export(source, config, stage, tell)
+
+
+def _export(source: Path, config: FileConfig, stage: Stage, tell: Callable[[str], None]) -> FileOutcome:
+    tell("reading the file")
+    original = read_foreign(source)
+    height, width = _size(source, original, config)
+    adopted = adopt(original, height=height, width=width, output=config.output)
+    contract = config.contract(height, width, takes_bytes=adopted.takes_bytes)
+    set_metadata_(adopted.model, {"prunekit.preprocessing": json.dumps(contract.to_json(), separators=(",", ":"))})
+    report = save_onnx(adopted.model, stage.folder / "model.onnx")
+    tell("comparing model.onnx with the file")
+    max_rel, labels = _compared(original, adopted, height, width)
+    _write_json(stage.folder / "preprocessing.json", contract.to_json())
+    profile = _profile(adopted, height, width)
+    line = trtexec_line("model.onnx", INPUT, profile, tf32=config.tf32)
+    write_atomically(stage.folder / TRTEXEC, trtexec_text([line]).encode())
+    engine = _engine(stage, profile, config, tell) if config.trt else None
+    names = sorted(path.name for path in stage.folder.iterdir())
+    stage.publish()
+    published = dataclasses.replace(report, path=stage.out_dir / "model.onnx")
+    files = tuple(stage.out_dir / name for name in names)
+    return FileOutcome(source, published, adopted.steps, max_rel, labels, contract, adopted.takes_bytes, engine, files)
+
+
+def _size(source: Path, model: Any, config: FileConfig) -> tuple[int, int]:
+    size = (config.height, config.width) if config.height else image_size(model)
+    if size is None:
+        raise ExportUsageError(
+            f"{source} takes images of any size. Give the one to prepare them at: "
+            f"{spelled('--height and --width', 'height and width')}"
+        )
+    return size
+
+
+def _compared(original: Any, adopted: Adopted, height: int, width: int) -> tuple[float | None, float]:
+    """Return the largest relative error and the share of equal labels of the file with our ends, beside the source."""
+    batch = value_dims(adopted.model.graph.input[0])[0]
+    counts = (batch, batch) if isinstance(batch, int) else (1, 2)
+    rows = [_row(original, adopted, (count, height, width), seed) for seed, count in enumerate(counts)]
+    errors = [row[0] for row in rows if row[0] is not None]
+    max_rel, labels = max(errors, default=None), min(row[1] for row in rows)
+    if not all(error <= TOLERANCE for error in errors) or labels < MIN_AGREEMENT:
+        shown = "" if max_rel is None else f"relative error {max_rel:.1e}, "
+        raise ExportError(
+            f"The file with changed ends does not compute what the file does: {shown}the same label "
+            f"on {labels:.3%} of the pixels. Please report it, with the file's operators."
+        )
+    return max_rel, labels
+
+
+def _row(original: Any, adopted: Adopted, shape: tuple[int, int, int], seed: int) -> tuple[float | None, float]:
+    images_N3hw = draw_images(shape, seed)
+    if adopted.takes_bytes:
+        images_N3hw = np.clip(np.rint(images_N3hw * 60 + 128), 0, 255).astype(np.float32)
+    given = images_N3hw.transpose(0, 2, 3, 1) if adopted.channels_last else images_N3hw
+    given = np.ascontiguousarray(given.astype(np.uint8) if adopted.takes_bytes else given)
+    expected = run_once(original, {adopted.image: given}, adopted.result)
+    got_NKhw = run_once(adopted.model, {INPUT: images_N3hw}, None)
+    if expected.dtype.kind in "iu":
+        return None, float(np.mean(expected.reshape(-1) == got_NKhw.argmax(axis=1).reshape(-1)))
+    if any("transposed to (N, K" in step for step in adopted.steps):
+        expected = expected.transpose(0, 3, 1, 2)
+    sized_NKhw = np.stack([resize_bilinear(each, *got_NKhw.shape[2:]) for each in expected])
+    error = float(np.abs(sized_NKhw - got_NKhw).max()) / max(float(np.abs(sized_NKhw).max()), 1e-12)
+    return error, float(np.mean(sized_NKhw.argmax(axis=1) == got_NKhw.argmax(axis=1)))
+
+
+def _profile(adopted: Adopted, height: int, width: int) -> Profile:
+    batch, _, *sides = value_dims(adopted.model.graph.input[0])
+    count = batch if isinstance(batch, int) else 1
+    best = [side if isinstance(side, int) else own for side, own in zip(sides, (height, width), strict=True)]
+    shape = (count, 3, best[0], best[1])
+    return Profile(shape, shape, shape)
+
+
+def _engine(stage: Stage, profile: Profile, config: FileConfig, tell: Callable[[str], None]) -> EngineReport:
+    tell("building an engine from model.onnx")
+    try:
+        return build_engine(
+            stage.folder / "model.onnx", stage.folder / "model.fp32.plan", profile=profile, tf32=config.tf32
+        )
+    except EngineError as error:
+        stage.publish()
+        raise EngineError(f"{error} The export without the engine is complete: {stage.out_dir}") from error
+
+
+def _write_json(path: Path, value: object) -> None:
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
