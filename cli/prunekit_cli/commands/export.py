@@ -34,7 +34,6 @@ EXAMPLES = (
 PANELS = {
     "What to write": ("precision", "max_miou_drop", "fold", "end2end", "picture_size", "confidence", "trt", "tf32"),
     "Input": ("height", "width", "batch", "dynamic"),
-    "ONNX files of others": ("output_name", "mean", "std", "channels", "scale"),
     "Run": ("out", "as_json", "help"),
 }
 PARITY_COLUMNS = ("images", "shape", "error", "same labels")

@@ -143,7 +143,7 @@ def _show(outcome: "FileOutcome") -> None:
     if outcome.engine is not None:
         output.result(f"Engine: {outcome.engine.statement}; TF32 is {'on' if outcome.engine.tf32 else 'off'}")
     path = outcome.onnx.path
-    output.say(f"Next: prunekit profile {path}   or   prunekit eval {path} --data NAME --root DIR")
+    output.say(f"Next: prunekit profile {path}")
 
 
 def _images(contract: "Preprocessing", *, takes_bytes: bool) -> str:

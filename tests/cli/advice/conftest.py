@@ -118,6 +118,7 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(world / "runs/0001-train/export/model.onnx", world)
     shutil.copy(world / "runs/0001-train/export/preprocessing.json", world)
     (world / "of_street/model.onnx").rename(world / "street.onnx")
+    shutil.copy(world / "street.onnx", world / "network.onnx")
     return world
 
 

@@ -226,6 +226,7 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "prune interrupted": interrupted("prune", "runs/0001-train"),
     "prune a training on": of("prune", "--resume", "runs/0001-train"),
     "prune by a latency that was not measured": a_latency_without_a_table,
+    "a file of another tool": of("export", "network.onnx", "--out", "made"),
     "export": of("export"),
     "export of classes alone": export_of_classes_alone,
     "demo": of("demo"),
