@@ -21,6 +21,7 @@ from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.foreign.opening import at_our_opset, first_line
 from prunekit_export.graph import INPUT, OUTPUT, exported
 from prunekit_runtime.near import did_you_mean
+from prunekit_runtime.running.runner import check_memory
 from prunekit_runtime.spelling import spelled
 from prunekit_runtime.text import printable_name
 
@@ -127,7 +128,7 @@ def _result(graph: Any, name: str | None) -> Any:
     if name not in names:
         shown = ", ".join(map(printable_name, names))
         got = "has several outputs" if name is None else f"has no output {name}"
-        near = "" if name is None else did_you_mean(name, names)
+        near = "" if name is None else did_you_mean(name, list(map(printable_name, names)))
         raise ExportUsageError(
             f"The file {got}. Name the logits or the mask by {spelled('--output', 'output')}: {shown}.{near}"
         )
@@ -197,7 +198,9 @@ def _add_input_(graph: Any, image: Any, sides: Sequence[tuple[int | str, int]], 
 def _shape(model: onnx.ModelProto, height: int, width: int) -> tuple[int, ...]:
     """Return the shape of the raw logits for one image, or as many as the file fixes."""
     dims = model.graph.input[0].type.tensor_type.shape.dim
-    images = np.zeros((dims[0].dim_value or 1, 3, height, width), np.float32)
+    size = (dims[0].dim_value or 1, 3, height, width)
+    check_memory(size, "The file's image")
+    images = np.zeros(size, np.float32)
     return run_once(model, {INPUT: images}, None).shape
 
 

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from prunekit.errors import PrunekitError
 from prunekit_export.errors import ExportError
 from prunekit_export.foreign import FileConfig, export_file, read_foreign
 from prunekit_runtime.running.ort import OrtRunner
@@ -172,3 +173,18 @@ def test_a_file_of_a_package_that_is_no_image_model_is_refused(tmp_path: Path) -
     source = next(Path(onnx.__file__).parent.glob("backend/test/data/simple/test_*/model.onnx"))
     with pytest.raises(ExportError):
         export_file(source, FileConfig(), tmp_path / "out")
+
+
+def test_names_of_a_file_command_no_terminal(tmp_path: Path) -> None:
+    onnx.save_model(_model(two=True, names=("x", "y\x1b[31m")), tmp_path / "s.onnx")
+    for output in (None, "y[31"):
+        with pytest.raises(ExportError) as refused:
+            export_file(tmp_path / "s.onnx", FileConfig(output=output), tmp_path / "out")
+        assert "\x1b" not in str(refused.value)
+
+
+def test_an_image_beyond_memory_is_refused(tmp_path: Path) -> None:
+    onnx.save_model(_model(sizes=(1 << 20, 1 << 20)), tmp_path / "s.onnx")
+    with pytest.raises(PrunekitError, match=r"GiB|memory|px|allowed"):
+        export_file(tmp_path / "s.onnx", FileConfig(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
