@@ -181,7 +181,10 @@ def _add_input_(graph: Any, image: Any, sides: Sequence[tuple[int | str, int]], 
     graph.inputs = [value]
     chain: list[tuple[str, dict[str, Any]]] = []
     if image.dtype == np.uint8:
-        chain += [("Round", {}), ("Clip", {}), ("Cast", {"to": 2})]
+        chain += [("Round", {}), ("Clip", {})]
+        # TensorRT computes with no uint8: whole numbers in float32 do as well where the file casts them anyway.
+        if not _as_float32_(image):
+            chain.append(("Cast", {"to": 2}))
         steps.append("images are rounded to uint8, as the file takes those")
     if _is_last(image):
         chain.insert(0, ("Transpose", {"perm": [0, 2, 3, 1]}))
@@ -193,6 +196,21 @@ def _add_input_(graph: Any, image: Any, sides: Sequence[tuple[int | str, int]], 
         inputs: list[Any] = [value, *limits] if operator == "Clip" else [value]
         graph.nodes.append(gs.Node(operator, name, attributes, inputs, [target]))
         value = target
+
+
+def _as_float32_(image: Any) -> bool:
+    """Let the image's pixels come in float32 where nothing but Transposes lies before the file's own Casts."""
+    moved, found = [image], [image]
+    while found:
+        for node in found.pop().outputs:
+            if node.op == "Transpose":
+                moved.append(node.outputs[0])
+                found.append(node.outputs[0])
+            elif node.op != "Cast":
+                return False
+    for tensor in moved:
+        tensor.dtype = np.float32
+    return True
 
 
 def _shape(model: onnx.ModelProto, height: int, width: int) -> tuple[int, ...]:

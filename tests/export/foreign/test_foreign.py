@@ -188,3 +188,11 @@ def test_an_image_beyond_memory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PrunekitError, match=r"GiB|memory|px|allowed"):
         export_file(tmp_path / "s.onnx", FileConfig(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_file_of_bytes_computes_in_no_uint8(layout: str, tmp_path: Path) -> None:
+    onnx.save_model(_model(dtype=TensorProto.UINT8, layout=layout), tmp_path / "s.onnx")
+    outcome = export_file(tmp_path / "s.onnx", FileConfig(), tmp_path / "out")
+    inferred = onnx.shape_inference.infer_shapes(onnx.load_model(outcome.onnx.path), strict_mode=True)
+    assert not [value for value in inferred.graph.value_info if value.type.tensor_type.elem_type == TensorProto.UINT8]
