@@ -125,9 +125,9 @@ Out = Annotated[
 Source = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN|FILE",
         help="Run directory, or an ONNX file that another tool wrote.",
-        show_default="the newest run",
+        show_default="newest finished run under runs/",
     ),
 ]
 
@@ -185,8 +185,9 @@ def command(
         calibration=calibration,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         max_miou_drop=max_miou_drop,
     )
-    told = files.Told(output_name, mean, std, channels, scale)
-    if run is not None and run.suffix == ".onnx" and run.is_file():
+    told = files.FileOptions(output_name, mean, std, channels, scale)
+    if run is not None and run.suffix == ".onnx" and not run.is_dir():
+        told.refuse_of_runs(root=root, trust_code=trust_code)
         files.export(run, config, told, out, as_json=as_json)
         return
     told.refuse()

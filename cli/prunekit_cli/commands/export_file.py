@@ -60,8 +60,8 @@ _TAKEN = frozenset({"trt", "tf32", "height", "width"})
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was said about a file's ends."""
+class FileOptions:
+    """Options that only an ONNX file of another tool takes; None where one was not given."""
 
     output: str | None
     mean: str | None
@@ -78,6 +78,17 @@ class Told:
         given = [f"--{name}" for name, value in vars(self).items() if value is not None]
         if given:
             raise OptionError(f"{', '.join(given)} is about an ONNX file; a run knows its own. Leave it out.")
+
+    @staticmethod
+    def refuse_of_runs(*, root: str | None, trust_code: bool) -> None:
+        """Refuse options about a run's data and code, which a file has none of.
+
+        Raises:
+            OptionError: one was given.
+        """
+        given = [flag for flag, value in (("--root", root), ("--trust-code", trust_code)) if value]
+        if given:
+            raise OptionError(f"{', '.join(given)} is about a run, and an ONNX file is exported. Leave it out.")
 
     def config(self, asked: "ExportConfig") -> "FileConfig":
         """Return how the file is taken.
@@ -110,7 +121,7 @@ class Told:
         )
 
 
-def export(path: Path, asked: "ExportConfig", told: Told, out: Path | None, *, as_json: bool) -> None:
+def export(path: Path, asked: "ExportConfig", told: FileOptions, out: Path | None, *, as_json: bool) -> None:
     """Export the file and show what was written.
 
     Raises:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import onnx
 
 _PASSED = frozenset({"Cast", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"})  # between ArgMax and a mask
+_Order = tuple[int, int, int, int]
+_PLANES: _Order = (0, 1, 2, 3)
 _IMAGE_TYPES = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
@@ -48,6 +50,8 @@ class Adopted:
     """Whether the source takes uint8 images."""
     channels_last: bool
     """Whether the source takes images (N, h, w, 3)."""
+    logits_last: bool
+    """Whether the logits of the source are (N, h, w, K)."""
 
 
 def adopt(model: onnx.ModelProto, *, height: int, width: int, output: str | None = None) -> Adopted:
@@ -81,8 +85,9 @@ def adopt(model: onnx.ModelProto, *, height: int, width: int, output: str | None
     _clear_names_(graph)
     _add_input_(graph, image, sides, steps)
     shape = _shape(exported(graph, source), *(side if isinstance(side, int) else own for side, own in sides))
-    _add_output_(graph, logits, shape, sides, steps)
-    return Adopted(exported(graph, source), tuple(steps), *names, is_bytes, last)
+    order = _order(shape, [size for _, size in sides])
+    _add_output_(graph, logits, shape, order, sides, steps)
+    return Adopted(exported(graph, source), tuple(steps), *names, is_bytes, last, order != _PLANES)
 
 
 def image_size(model: onnx.ModelProto) -> tuple[int, int] | None:
@@ -242,15 +247,19 @@ def run_once(model: onnx.ModelProto, feed: dict[str, np.ndarray[Any, Any]], outp
 
 
 def _add_output_(
-    graph: Any, logits: Any, shape: tuple[int, ...], sides: Sequence[tuple[int | str, int]], steps: list[str]
+    graph: Any,
+    logits: Any,
+    shape: tuple[int, ...],
+    order: _Order,
+    sides: Sequence[tuple[int | str, int]],
+    steps: list[str],
 ) -> None:
     import onnx_graphsurgeon as gs
 
-    order = _order(shape, [size for _, size in sides])
     batch, classes = graph.inputs[0].shape[0], shape[order[1]]
     end = gs.Variable(OUTPUT, np.float32, [batch, classes, *(dim for dim, _ in sides)])
     value = logits
-    if order != (0, 1, 2, 3):
+    if order != _PLANES:
         steps.append("logits are transposed to (N, K, h, w)")
         planes = gs.Variable("logits_planes", np.float32)
         graph.nodes.append(gs.Node("Transpose", "logits_planes", {"perm": list(order)}, [value], [planes]))
@@ -281,10 +290,10 @@ def _resize_(graph: Any, value: Any, end: Any) -> None:
     graph.nodes.append(gs.Node("Resize", "logits_resized", attributes, [value, none, none, sizes], [end]))
 
 
-def _order(shape: tuple[int, ...], sides: list[int]) -> tuple[int, int, int, int]:
+def _order(shape: tuple[int, ...], sides: list[int]) -> _Order:
     """Return the axes of N, K, h, w: the classes are the axis that has nothing to do with the image's size."""
     height, width = sides
-    for order in ((0, 1, 2, 3), (0, 3, 1, 2)):
+    for order in (_PLANES, (0, 3, 1, 2)):
         if len(shape) == 4 and shape[order[1]] > 1 and _fits(shape, order, height, width):
             return order
     raise ExportError(
@@ -293,7 +302,7 @@ def _order(shape: tuple[int, ...], sides: list[int]) -> tuple[int, int, int, int
     )
 
 
-def _fits(shape: tuple[int, ...], order: tuple[int, int, int, int], height: int, width: int) -> bool:
+def _fits(shape: tuple[int, ...], order: _Order, height: int, width: int) -> bool:
     rows, columns = shape[order[2]], shape[order[3]]
     # Strides round up, so that both sides may be a little off the image's ratio.
     down = max(round(height / rows), 1), max(round(width / columns), 1)

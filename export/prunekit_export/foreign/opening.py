@@ -36,6 +36,7 @@ def read_foreign(path: Path) -> onnx.ModelProto:
     except DecodeError as error:
         raise ExportUsageError(f"{path} is no ONNX file, or is cut short. Name another one.") from error
     _load_weights_(model, path)
+    _drop_weight_inputs_(model)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < LEAST_OPSET:
         raise ExportUsageError(f"{path} has opset {opset}; {LEAST_OPSET} or newer is needed. Export it again.")
@@ -66,6 +67,15 @@ def at_our_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 def first_line(error: BaseException) -> str:
     """Return an error's first line as it may be printed: libraries quote names of the file."""
     return printable_name((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
+
+
+def _drop_weight_inputs_(model: onnx.ModelProto) -> None:
+    """Leave weights out of the inputs, where files of an IR version before 4 list them too."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    model.graph.ClearField("input")
+    model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, 4)  # which has weights that are no inputs
 
 
 def _check_bytes(path: Path, size: int) -> None:

@@ -57,6 +57,10 @@ class FileConfig:
     tf32: bool = False
     """Let float32 layers of the engine compute in TF32."""
 
+    def __post_init__(self) -> None:
+        if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
+            raise ExportUsageError(f"Give height and width together, above 0; got {self.height} and {self.width}.")
+
     def contract(self, height: int, width: int, *, takes_bytes: bool) -> Preprocessing:
         """Return how images are prepared.
 
@@ -169,8 +173,13 @@ def _row(original: Any, adopted: Adopted, shape: tuple[int, int, int], seed: int
     expected = run_once(original, {adopted.image: given}, adopted.result)
     got_NKhw = run_once(adopted.model, {INPUT: images_N3hw}, None)
     if expected.dtype.kind in "iu":
+        if expected.size != got_NKhw[:, 0].size:
+            raise ExportError(
+                f"The mask is {expected.shape} for images of {shape[1]} x {shape[2]}. Name the logits by "
+                f"{spelled('--output', 'output')} if the file gives them; they are resized."
+            )
         return None, float(np.mean(expected.reshape(-1) == got_NKhw.argmax(axis=1).reshape(-1)))
-    if any("transposed to (N, K" in step for step in adopted.steps):
+    if adopted.logits_last:
         expected = expected.transpose(0, 3, 1, 2)
     sized_NKhw = np.stack([resize_bilinear(each, *got_NKhw.shape[2:]) for each in expected])
     error = float(np.abs(sized_NKhw - got_NKhw).max()) / max(float(np.abs(sized_NKhw).max()), 1e-12)

@@ -27,11 +27,13 @@ def network(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_exported_and_profiled(network: Path) -> None:
-    done = CLI.invoke(app, ["export", str(network), "--output", "y", "--mean", ".5,.5,.5", "--std", "1,1,1", "--json"])
+    ends = ["--mean", ".5,.5,.5", "--std", "1,1,1", "--channels", "bgr", "--scale", "0.5"]
+    done = CLI.invoke(app, ["export", str(network), "--output", "y", *ends, "--json"])
     assert done.exit_code == 0, done.output
     made = network.with_name("network-export")
     contract = json.loads((made / "preprocessing.json").read_text())
     assert (contract["mean"], contract["std"]) == ([0.5] * 3, [1.0] * 3)
+    assert (contract["channel_order"], contract["scale"]) == ("bgr", 0.5)
     profiled = CLI.invoke(app, ["profile", str(made / "model.onnx"), "--runs", "3", "--warmup", "1", "--json"])
     assert profiled.exit_code == 0, profiled.output
 
@@ -40,8 +42,11 @@ def test_a_file_is_exported_and_profiled(network: Path) -> None:
     ("flags", "said"),
     [
         ([], "--output"),
-        (["--output", "z"], "z"),
+        (["--output", "z"], "no output z"),
         (["--output", "y", "--precision", "fp16"], "--precision"),
+        (["--output", "y", "--root", "data"], "--root"),
+        (["--output", "y", "--trust-code"], "--trust-code"),
+        (["--output", "y", "--channels", "gbr"], "--channels"),
         (["--output", "y", "--mean", "1,2"], "three numbers"),
         (["--output", "y", "--height", "8", "--width", "8"], "8 x 8"),
     ],
@@ -57,3 +62,9 @@ def test_a_run_knows_its_own_mean(tmp_path: Path) -> None:
     done = CLI.invoke(app, ["export", str(tmp_path), "--mean", "0,0,0"])
     assert done.exit_code == 2
     assert "--mean" in done.output
+
+
+def test_a_missing_file_is_missed_by_name(tmp_path: Path) -> None:
+    done = CLI.invoke(app, ["export", str(tmp_path / "gone.onnx"), "--mean", "0,0,0"])
+    assert done.exit_code == 2
+    assert "does not exist" in done.output
