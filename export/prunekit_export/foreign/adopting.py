@@ -20,6 +20,7 @@ import numpy as np
 from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.foreign.opening import at_our_opset, first_line
 from prunekit_export.graph import INPUT, OUTPUT, exported
+from prunekit_export.precision import open_session
 from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.running.runner import check_memory
 from prunekit_runtime.spelling import spelled
@@ -233,14 +234,8 @@ def run_once(model: onnx.ModelProto, feed: dict[str, np.ndarray[Any, Any]], outp
     Raises:
         ExportError: it does not load or run.
     """
-    from prunekit_runtime.running.ort import require_onnxruntime
-
-    runtime = require_onnxruntime()
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_session(model, optimise=False)
         return session.run(None if output is None else [output], feed)[0]
     except Exception as error:  # ONNX Runtime's errors share no base class below Exception
         raise ExportError(f"ONNX Runtime does not run the file: {first_line(error)}") from error

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from prunekit_export.parity.reference import ReferenceRunner, RoundingRunner
+
     Array = npt.NDArray[np.floating[Any]]
     FloatArray = npt.NDArray[np.float32]
     Run = Callable[[FloatArray], FloatArray]
@@ -99,7 +101,7 @@ def parity(
 
     Args:
         segmenter: the network in torch, float32.
-        path: float32 files run in ONNX Runtime, files with fp16 inside in the onnx reference evaluator.
+        path: float32 files run in ONNX Runtime, files with fp16 inside with each result rounded to fp16.
         shapes: (images, height, width); the same one several times draws other images.
         edges: more shapes, of which those that the network itself refuses are left out.
         tolerance: largest error as a share of the largest logit; the precision's own when None.
@@ -236,10 +238,18 @@ def _rows_in_ort(comparison: _Comparison, path: Path, shapes: Sequence[Shape]) -
 
 
 def _rows_in_reference(comparison: _Comparison, shapes: Sequence[Shape]) -> tuple[str, tuple[ParityRow, ...]]:
-    from prunekit_export.parity.reference import ReferenceRunner
-
-    runner = ReferenceRunner(comparison.model)
+    runner = _half_runner(comparison.model)
     return runner.name, comparison.rows(runner.run, shapes)
+
+
+def _half_runner(model: onnx.ModelProto) -> RoundingRunner | ReferenceRunner:
+    from prunekit_export.parity.reference import ReferenceRunner, RoundingRunner
+    from prunekit_export.parity.rounding import RoundingError
+
+    try:
+        return RoundingRunner(model)
+    except RoundingError:  # subgraphs; the report names what ran
+        return ReferenceRunner(model)
 
 
 def _row_of(shape: Shape, kind: str, expected_NKhw: Array, got_NKhw: Array, tolerance: float) -> ParityRow:

@@ -23,9 +23,9 @@ from prunekit.progress import counted
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import CONFIDENCE, LABELS, restored_logits
 from prunekit_export.parity.agreement import MIN_AGREEMENT, agreement
-from prunekit_export.precision import holds_half, holds_int8
+from prunekit_export.precision import holds_half, holds_int8, open_session
 from prunekit_runtime.preprocessing import resize_bilinear
-from prunekit_runtime.running.ort import OrtRunner, require_onnxruntime
+from prunekit_runtime.running.ort import OrtRunner
 from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
@@ -140,15 +140,11 @@ class _Logits:
 
         copied = onnx.ModelProto()
         copied.CopyFrom(model)
-        name, runtime = restored_logits(model), require_onnxruntime()
+        name = restored_logits(model)
         axes = ["proof_n", "proof_k", "proof_h", "proof_w"]
         copied.graph.ClearField("output")
         copied.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
-        options = runtime.SessionOptions()
-        options.log_severity_level = 4
-        self._session: Any = runtime.InferenceSession(
-            copied.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        self._session: Any = open_session(copied)
         self._input = model.graph.input[0].name
 
     def __call__(self, pictures_NHW3: ByteArray) -> FloatArray:

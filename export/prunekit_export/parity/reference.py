@@ -15,6 +15,10 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as SlowConv
 
+from prunekit_export.parity.rounding import rounded
+from prunekit_export.precision import open_session
+from prunekit_runtime.running.ort import require_onnxruntime
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -53,8 +57,28 @@ class Conv(OpRun):
         return (result.numpy().astype(images.dtype),)
 
 
+class RoundingRunner:
+    """Run a model with fp16 inside in ONNX Runtime, each result rounded to what the file says.
+
+    Raises:
+        RoundingError: the file cannot be written so.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        # As written: fused operators would leave out the roundings between them.
+        self._session: Any = open_session(rounded(model), optimise=False)
+        self._input = model.graph.input[0].name
+        self.name = f"onnxruntime {require_onnxruntime().__version__} with results rounded to fp16"
+
+    def run(self, images_N3hw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the logits (N, K, h, w), float32."""
+        import numpy as np
+
+        return self._session.run(None, {self._input: images_N3hw.astype(np.float32, copy=False)})[0]
+
+
 class ReferenceRunner:
-    """Evaluate a model with the onnx package; slow, and right for every type."""
+    """Evaluate a model with the onnx package; slow, and right for every type and operator."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.name = f"onnx.reference {onnx.__version__}"

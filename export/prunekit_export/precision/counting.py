@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prunekit_export.precision.session import open_session
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -117,14 +119,7 @@ def _shapes(model: onnx.ModelProto, names: list[str], dims: Dims) -> dict[str, l
 
 
 def _results(model: onnx.ModelProto, dims: Dims) -> Iterator[list[int]]:
-    from prunekit_runtime.running.ort import require_onnxruntime
-
-    runtime = require_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    session: Any = runtime.InferenceSession(
-        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(model)
     import onnx
 
     image = model.graph.input[0]

@@ -10,6 +10,7 @@ import numpy as np
 from prunekit.progress import counted
 from prunekit_export.errors import ExportError
 from prunekit_export.precision.fp16 import FLOAT16_MAX, unsafe_weight_nodes
+from prunekit_export.precision.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,8 @@ def scan_ranges(
 
 def _peaks(model: onnx.ModelProto, batches_N3hw: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
     measured, names = _with_peaks(model)
-    session = _session(measured)
+    # As written: the optimiser would fuse away the activations that are asked for.
+    session = open_session(measured, optimise=False)
     feed = model.graph.input[0].name
     results = [name + suffix for suffix in (_PEAK, _SUM) for name in names]
     batches = counted(batches_N3hw, "Scanning activations", len(batches_N3hw))
@@ -99,14 +101,3 @@ def _is_activation(value: onnx.ValueInfoProto) -> bool:
     # An empty tensor (roi of Resize) has no maximum.
     empty = any(dim.HasField("dim_value") and not dim.dim_value for dim in tensor.shape.dim)
     return tensor.elem_type == onnx.TensorProto.FLOAT and not empty
-
-
-def _session(model: onnx.ModelProto) -> Any:
-    from prunekit_runtime.running.ort import require_onnxruntime
-
-    runtime = require_onnxruntime()
-    options = runtime.SessionOptions()
-    # As written: the optimiser would fuse away the activations that are asked for.
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    return runtime.InferenceSession(model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"])
