@@ -70,6 +70,8 @@ def _row(run: RunDirectory, name: str, options: dict[str, Any], seed: int) -> di
         evaluate_model(path, data=data, threads=1).metrics["miou"] for path in (summary.onnx_path, low.path)
     )
     report = summary.int8
+    cost = report.cost if report else summary.fp16_cost
+    assert cost is not None
     macs = summary.parity_fp16.macs if summary.parity_fp16 else report.macs if report else {}
     return {
         "file": name,
@@ -77,7 +79,7 @@ def _row(run: RunDirectory, name: str, options: dict[str, Any], seed: int) -> di
         "fp32": full,
         "miou": lowered,
         "macs": dict(macs),
-        "agreement": report.judged.agreement if report else None,
+        "agreement": cost.judged.agreement,
         "int8_layers": len(report.layers.quantised) if report else None,
     }
 
@@ -99,8 +101,8 @@ def _page(rows: Sequence[dict[str, Any]], seeds: int) -> str:
         own = [row for row in rows if row["file"] == name]
         losses = [row["fp32"] - row["miou"] for row in own]
         shares = [row["macs"].get("int8", 0.0) for row in own]
-        known = [row for row in own if row["agreement"] is not None]
-        agreement = f"{100 * statistics.mean(row['agreement'] for row in known):.2f} %" if known else ""
+        known = [row for row in own if row["int8_layers"] is not None]
+        agreement = f"{100 * statistics.mean(row['agreement'] for row in own):.2f} %"
         layers = ", ".join(str(row["int8_layers"]) for row in known)
         lines.append(
             f"| {name} | {_spread([row['miou'] for row in own], 100)} | {_spread(losses, 100)} | {agreement} | "

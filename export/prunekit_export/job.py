@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prunekit_export.graph import ExportReport
     from prunekit_export.parity import Shape
     from prunekit_export.precision import RangeReport
+    from prunekit_export.quantising import Cost
     from prunekit_export.request import ExportRequest
     from prunekit_export.staging import Stage
     from prunekit_runtime.preprocessing import Preprocessing
@@ -66,6 +67,8 @@ class Written:
     onnx: ExportReport
     parity: ParityReport
     ranges: RangeReport | None = None
+    cost: Cost | None = None
+    """In mIoU, beside the float32 file."""
 
 
 def compact(value: object) -> str:

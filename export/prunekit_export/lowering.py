@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import ExportReport, save_onnx, set_metadata_
 from prunekit_export.job import Written, compact
+from prunekit_export.parity import RoundingError, rounded
 from prunekit_export.precision import Fp16Pass, macs_by_type, scan_ranges, shares
 from prunekit_export.quantising import (
+    Cost,
     Found,
     Judge,
     QuantisedReport,
@@ -20,6 +22,7 @@ from prunekit_export.quantising import (
     quantised,
 )
 from prunekit_export.sizing import calibration_batches
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,20 +38,39 @@ if TYPE_CHECKING:
 
 # An fp16 file that computes less than this in fp16 is none.
 MIN_HALF_SHARE = 0.5
+# A file that is judged and not published.
+TRIAL = "trial.onnx"
 
 
 def write_fp16(job: Job) -> Written:
     """Write model.fp16.onnx.
 
     Raises:
-        ExportError: it would be float32 for the most part, or differs from the network.
+        ExportError: it would be float32 for the most part, differs from the network, or loses too much mIoU.
     """
     model, ranges = _scanned(job)
     job.tell("writing model.fp16.onnx")
     report = _save(job, Fp16Pass(ranges.keep_fp32)(model).model, ranges, "model.fp16.onnx")
     written = Written(report, job.parity(report.path, report.stride), ranges)
     _check_half(written.parity, ranges)
-    return written
+    return dataclasses.replace(written, cost=_half_cost(job, report.path)) if job.request.judged else written
+
+
+def _half_cost(job: Job, path: Path) -> Cost:
+    """Return what fp16 costs, each result rounded as the file says."""
+    import onnx
+
+    request, trial = job.request, job.stage.folder / TRIAL
+    job.tell(f"comparing the mIoU of {path.name} with the float32 file's")
+    judge = Judge(path.with_name("model.onnx"), job.contract, request.judged, len(request.class_names))
+    try:
+        save_onnx(rounded(onnx.load_model(path)), trial)
+    except RoundingError:  # subgraphs: ONNX Runtime rounds where it has operators for fp16
+        trial = path
+    cost = judge.cost(trial, path.name, request.max_drop)
+    (job.stage.folder / TRIAL).unlink(missing_ok=True)
+    cost.check(f"Keep nodes in float32 ({spelled('--keep-fp32', 'keep_fp32')}), export fp32")
+    return cost
 
 
 @dataclass(frozen=True)
@@ -108,13 +130,13 @@ class _Maker:
 
     def trial(self, names: Sequence[str]) -> Path:
         """Write a file to be compared, whose named layers are int8."""
-        path = self.job.stage.folder / "trial.onnx"
+        path = self.job.stage.folder / TRIAL
         save_onnx(self._made(names), path, stride=1)
         return path
 
     def write(self, names: Sequence[str]) -> ExportReport:
         """Write the file itself."""
-        (self.job.stage.folder / "trial.onnx").unlink(missing_ok=True)
+        (self.job.stage.folder / TRIAL).unlink(missing_ok=True)
         return _save(self.job, self._made(names), self.scanned, "model.int8.onnx")
 
     def _made(self, names: Sequence[str]) -> onnx.ModelProto:

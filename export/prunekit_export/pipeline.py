@@ -107,6 +107,7 @@ def _summary(
         labels=tuple(labels),
         onnx_int8=_published(low.onnx, out_dir) if low else None,
         int8=low.report if low else None,
+        fp16_cost=half.cost if half else None,
     )
 
 
@@ -189,6 +190,7 @@ def _parity_json(
         "files": [written.parity.to_json() for written in (full, half) if written],
         "labels": [each.to_json() for each in labels],
         "ranges": half.ranges.to_json() if half and half.ranges else None,
+        "fp16": half.cost.to_json() if half and half.cost else None,
         "int8": low.report.to_json() if low else None,
     }
 

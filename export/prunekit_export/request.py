@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prunekit_export.graph import ExportReport
     from prunekit_export.parity import ParityReport, PictureParity
     from prunekit_export.precision import RangeReport
-    from prunekit_export.quantising import Calibration, LabelledPicture, QuantisedReport
+    from prunekit_export.quantising import Calibration, Cost, LabelledPicture, QuantisedReport
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
 Precision = Literal["fp32", "fp16", "int8", "auto"]
@@ -49,12 +49,12 @@ class ExportRequest:
     picture_size: PictureSize = None
     confidence: bool = False
     judged: Sequence[LabelledPicture] = ()
-    """Pictures with known labels, by which int8 is judged."""
+    """Pictures with known labels, by which fp16 and int8 are judged; int8 needs some."""
     keep_fp32: Sequence[str] = ()
     """Nodes that stay in float32, besides those that would overflow."""
     calibration_method: Calibration = "entropy"
     max_drop: float = 0.005
-    """Of the mIoU, that int8 may cost."""
+    """Of the mIoU, that fp16 or int8 may cost."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class ExportSummary:
     """Of each file from pictures to labels, how it agrees with the file of logits that it was made from."""
     onnx_int8: ExportReport | None = None
     int8: QuantisedReport | None = None
+    fp16_cost: Cost | None = None
+    """What fp16 costs in mIoU; None where no image has known labels."""
 
     @property
     def onnx_path(self) -> Path:

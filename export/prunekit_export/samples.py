@@ -1,4 +1,4 @@
-"""Images of a run's data set, for what an export needs them: to calibrate, to compare, to judge.
+"""Images of a data set, for what an export needs them: to calibrate, to compare, to judge.
 
 H W an image's size, h w the network's.
 """
@@ -16,22 +16,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prunekit.data.dataset import Sample, SegmentationDataset, Split
+    from prunekit.recipe import DataConfig
     from prunekit.run import RunDirectory
     from prunekit_export.quantising import LabelledPicture
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
-# Validation images on which the files are compared with the network, and by which int8 is judged.
-PARITY_PICTURES, JUDGED_PICTURES = 4, 64
+# Validation images on which the files are compared with the network, by which int8 is judged, and by which fp16 is,
+# which loses less.
+PARITY_PICTURES, JUDGED_PICTURES, HALF_JUDGED_PICTURES = 4, 128, 16
 # Training images to calibrate with: what overflows is seen on few, the range of every activation on more.
 USUAL_IMAGES, INT8_IMAGES = 16, 64
 
 
+def samples_of_run(source: RunDirectory, root: str | None, *, trust_code: bool) -> Samples:
+    """Return the images of a run's data set; `root` is its folder where it is no longer where the run says."""
+    from prunekit.data_paths import root_override
+
+    def data() -> DataConfig:
+        return source.recipe(root_override(root)).data
+
+    return Samples(data, named=root is not None, trust_code=trust_code)
+
+
 @dataclass(frozen=True)
 class Samples:
-    """The data set of a run; `root` is its folder where it is no longer where the run says."""
+    """Images of a data set."""
 
-    source: RunDirectory
-    root: str | None
+    data: Callable[[], DataConfig]
+    """Says which one."""
+    named: bool
+    """By the user, so that one that cannot be read is an error."""
     trust_code: bool
 
     def training(self, contract: Preprocessing, count: int) -> list[Tensor]:
@@ -41,7 +55,7 @@ class Samples:
             PrunekitError: the data set cannot be read.
         """
         dataset = self._opened("train")
-        return list(prepared_images(dataset, contract, min(count, len(dataset))))
+        return list(_prepared(dataset, contract, min(count, len(dataset))))
 
     def covering(self, contract: Preprocessing, count: int) -> list[Tensor]:
         """Return training images that together show all classes, prepared as `training`.
@@ -66,12 +80,12 @@ class Samples:
             dataset = self._opened("val")
             return [_picture(dataset[place]) for place in _spread(dataset, PARITY_PICTURES)]
         except PrunekitError as error:
-            if self.root is not None:
+            if self.named:
                 raise
             tell(f"comparing on random images only, as the run's validation images cannot be read: {error}")
             return []
 
-    def judged(self) -> list[LabelledPicture]:
+    def judged(self, count: int = JUDGED_PICTURES) -> list[LabelledPicture]:
         """Return validation images, uint8 (H, W, 3), with the class of each pixel, uint8 (H, W).
 
         Raises:
@@ -83,7 +97,7 @@ class Samples:
 
         dataset = self._opened("val")
         found: list[LabelledPicture] = []
-        for place in _spread(dataset, JUDGED_PICTURES):
+        for place in _spread(dataset, count):
             sample = dataset[place]
             labels_HW = sample.labels_HW.numpy()
             known_HW = np.where(labels_HW == dataset.classes.ignore_index, IGNORED, labels_HW)
@@ -92,13 +106,11 @@ class Samples:
 
     def _opened(self, split: Split) -> SegmentationDataset:
         from prunekit.data.registry import open_dataset
-        from prunekit.data_paths import root_override
 
-        recipe = self.source.recipe(root_override(self.root))
-        return open_dataset(recipe.data, split, trust_code=self.trust_code)
+        return open_dataset(self.data(), split, trust_code=self.trust_code)
 
 
-def prepared_images(dataset: SegmentationDataset, contract: Preprocessing, count: int) -> Iterator[Tensor]:
+def _prepared(dataset: SegmentationDataset, contract: Preprocessing, count: int) -> Iterator[Tensor]:
     """Yield `count` images spread over a data set, float32 [1, 3, h, w], prepared by the contract."""
     from prunekit.data.transforms import EvalTransform
 

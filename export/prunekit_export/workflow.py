@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.quantising import Calibration
-from prunekit_export.samples import INT8_IMAGES, USUAL_IMAGES, Samples
+from prunekit_export.samples import HALF_JUDGED_PICTURES, INT8_IMAGES, USUAL_IMAGES, Samples, samples_of_run
 from prunekit_runtime.near import did_you_mean
 from prunekit_runtime.preprocessing import MAX_SIDE
 from prunekit_runtime.spelling import option, spelled
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prunekit.models.segmenter import Segmenter
     from prunekit.progress import Progress
     from prunekit.run import RunDirectory
+    from prunekit_export.quantising import LabelledPicture
     from prunekit_export.request import ExportSummary, PictureSize
     from prunekit_export.staging import Stage
     from prunekit_runtime.preprocessing import Preprocessing
@@ -67,7 +68,7 @@ class ExportConfig:
     calibration: Calibration = "entropy"
     """How int8 ranges are found."""
     max_miou_drop: float = 0.5
-    """Points of mIoU that int8 may cost."""
+    """Points of mIoU that fp16 or int8 may cost."""
 
     def __post_init__(self) -> None:
         self._check_words()
@@ -188,11 +189,12 @@ def _export(
 
     tell("loading the run")
     loaded = load_model(source, trust_code=trust_code)
-    samples = Samples(source, root, trust_code)
+    samples = samples_of_run(source, root, trust_code=trust_code)
     images = _images(samples, loaded.contract, config)
     height, width = input_size(loaded.contract, config)
     on_ready()
     segmenter, report = folded(loaded.segmenter, config, images, tell)
+    pictures = samples.pictures(tell)
     request = ExportRequest(
         segmenter,
         height=height,
@@ -209,8 +211,8 @@ def _export(
         class_names=loaded.card.class_names,
         palette=loaded.card.palette,
         calibration=images,
-        pictures=samples.pictures(tell),
-        judged=samples.judged() if config.precision in ("int8", "auto") else (),
+        pictures=pictures,
+        judged=_judged(samples, config, has_images=bool(pictures)),
         calibration_method=config.calibration,
         keep_fp32=config.keep_fp32,
         max_drop=config.max_miou_drop / 100,
@@ -227,6 +229,13 @@ def _images(samples: Samples, contract: Preprocessing, config: ExportConfig) -> 
     if config.fold != "static" and config.precision == "fp32":
         return []
     return samples.training(contract, config.images or USUAL_IMAGES)
+
+
+def _judged(samples: Samples, config: ExportConfig, *, has_images: bool) -> list[LabelledPicture]:
+    """Return validation images with their classes, by which a lower precision is judged; fp16 does without."""
+    if config.precision in ("int8", "auto"):
+        return samples.judged()
+    return samples.judged(HALF_JUDGED_PICTURES) if config.precision == "fp16" and has_images else []
 
 
 def count_macs(segmenter: Module, height: int, width: int) -> int:

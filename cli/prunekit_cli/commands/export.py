@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prunekit.folding.fold import FoldReport
     from prunekit.run import RunDirectory
     from prunekit_export.parity import ParityReport, PictureParity
-    from prunekit_export.quantising import QuantisedReport
+    from prunekit_export.quantising import Cost, QuantisedReport
     from prunekit_export.request import PictureSize
     from prunekit_export.workflow import ExportConfig, ExportOutcome
 
@@ -114,7 +114,9 @@ CalibrationOption = Annotated[
 ]
 MaxDrop = Annotated[
     float,
-    typer.Option("--max-miou-drop", metavar="POINTS", help="Points of validation mIoU that int8 may cost, out of 100."),
+    typer.Option(
+        "--max-miou-drop", metavar="POINTS", help="Points of validation mIoU that fp16 or int8 may cost, out of 100."
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -260,6 +262,8 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     for report in filter(None, (summary.parity, summary.parity_fp16)):
         title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
         output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
+    if summary.fp16_cost is not None:
+        output.result(cost(summary.fp16_cost))
     if summary.int8 is not None:
         _show_int8(summary.int8)
     for labels in summary.labels:
@@ -276,15 +280,22 @@ def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
 
 
 def _show_int8(report: "QuantisedReport") -> None:
-    before, after = report.reference.miou, report.judged.miou
-    miou = "" if before is None or after is None else f", mIoU {after:.4f} (float32 {before:.4f})"
     output.result(
-        f"{report.file} on {report.judged.pictures} validation images: {100 * report.judged.agreement:.2f} % of the "
-        f"float32 file's labels{miou}; computes {_shares(report.macs)}, calibrated by {report.calibration} on "
+        f"{cost(report.cost)}; computes {_shares(report.macs)}, calibrated by {report.calibration} on "
         f"{report.calibration_images} images"
     )
     kept = [(layer.name, layer.reason) for layer in report.layers.kept]
     output.show(Table(f"Layers in fp16 ({len(report.layers.quantised)} are int8)", ("layer", "because"), kept))
+
+
+def cost(found: "Cost") -> str:
+    """Say a file's labels and mIoU beside those of the float32 file."""
+    before, after = found.reference.miou, found.judged.miou
+    miou = "" if before is None or after is None else f", mIoU {after:.4f} (float32 {before:.4f})"
+    return (
+        f"{found.file} on {found.judged.pictures} validation images: {100 * found.judged.agreement:.2f} % of the "
+        f"float32 file's labels{miou}"
+    )
 
 
 def _labels(labels: "PictureParity") -> str:

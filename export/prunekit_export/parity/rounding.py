@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import onnx
 
 # What only moves, picks or keeps the values of its inputs gives fp16 numbers from fp16 numbers.
-_EXACT = frozenset(
+_EXACT_NAMES = (
     "Abs Clip Compress Concat DepthToSpace Expand Flatten Gather GatherElements GatherND GlobalMaxPool Identity Max "
     "MaxPool Min Neg Pad Relu Reshape ScatterElements ScatterND Slice SpaceToDepth Split Squeeze Tile Transpose Trilu "
-    "Unsqueeze Where".split()
+    "Unsqueeze Where"
 )
+_EXACT = frozenset(_EXACT_NAMES.split())
 # The type of their result stands in an attribute.
 _TYPED = frozenset({"CastLike", "EyeLike", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
 

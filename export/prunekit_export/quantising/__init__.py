@@ -9,6 +9,7 @@ from prunekit_export.quantising.calibration import Ranges as Ranges
 from prunekit_export.quantising.calibration import calibrated as calibrated
 from prunekit_export.quantising.images import covering as covering
 from prunekit_export.quantising.judging import IGNORED as IGNORED
+from prunekit_export.quantising.judging import Cost as Cost
 from prunekit_export.quantising.judging import Judge as Judge
 from prunekit_export.quantising.judging import Judged as Judged
 from prunekit_export.quantising.judging import LabelledPicture as LabelledPicture

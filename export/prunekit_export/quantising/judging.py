@@ -1,16 +1,19 @@
-"""What int8 costs: labels and mIoU of a file on pictures with known labels, beside those of the float32 file."""
+"""What a lower precision costs: labels and mIoU of a file on pictures with known labels, beside the float32 file's."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prunekit.progress import counted
+from prunekit_export.errors import ExportError
 from prunekit_runtime.preprocessing import ByteArray
 from prunekit_runtime.running.ort import OrtRunner
 from prunekit_runtime.running.picturing import PictureModel, stacked
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +37,40 @@ class Judged:
     pictures: int
 
 
+@dataclass(frozen=True)
+class Cost:
+    """A file's labels and mIoU beside those of the float32 file."""
+
+    file: str
+    judged: Judged
+    reference: Judged
+    max_drop: float
+    """Of the mIoU."""
+
+    @property
+    def drop(self) -> float | None:
+        """By how much the mIoU is below the float32 file's; None where no label is known."""
+        before, after = self.reference.miou, self.judged.miou
+        return None if before is None or after is None else before - after
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the cost as a JSON object."""
+        return {**dataclasses.asdict(self), "drop": self.drop}
+
+    def check(self, advice: str) -> None:
+        """Refuse a file that loses more than it may.
+
+        Raises:
+            ExportError: with the loss, and the advice.
+        """
+        if self.drop is not None and self.drop > self.max_drop:
+            raise ExportError(
+                f"{self.file} loses {100 * self.drop:.2f} points of mIoU on {self.judged.pictures} validation images "
+                f"({100 * self.max_drop:g} are allowed). {advice}, or allow more "
+                f"({spelled('--max-miou-drop', 'max_miou_drop')})."
+            )
+
+
 class Judge:
     """Compares files with a float32 file, in ONNX Runtime as written: its optimiser changes quantised numbers."""
 
@@ -53,6 +90,14 @@ class Judge:
         """
         pictures = self._pictures[:count]
         return self._judged(list(self._labels(path, pictures, path.name)), pictures)
+
+    def cost(self, path: Path, file: str, max_drop: float) -> Cost:
+        """Return what the file at `path` costs, under the name `file`.
+
+        Raises:
+            RunnerError: as when it is called.
+        """
+        return Cost(file, self(path), self.reference, max_drop)
 
     def drop(self, judged: Judged) -> float:
         """Return by how much the mIoU of all pictures is below the float32 file's; 0 where there is none."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunekit_export.errors import ExportError
+from prunekit_export.quantising.judging import Cost
 from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
@@ -43,8 +44,12 @@ class QuantisedReport:
     @property
     def drop(self) -> float | None:
         """By how much the mIoU is below the float32 file's; None where no label is known."""
-        before, after = self.reference.miou, self.judged.miou
-        return None if before is None or after is None else before - after
+        return self.cost.drop
+
+    @property
+    def cost(self) -> Cost:
+        """What the file costs beside the float32 file."""
+        return Cost(self.file, self.judged, self.reference, self.max_drop)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -62,13 +67,10 @@ class QuantisedReport:
                 f"{self.file} would compute {share:.0%} of its multiply-accumulates in int8. {self._kept()} "
                 "Export fp16, or prune to numbers of channels that are multiples of 8."
             )
-        if self.drop is not None and self.drop > self.max_drop:
-            raise ExportError(
-                f"{self.file} loses {100 * self.drop:.2f} points of mIoU on {self.judged.pictures} validation images "
-                f"({100 * self.max_drop:g} are allowed). Write {spelled('--precision auto', 'precision=auto')} to keep "
-                f"layers in fp16 that need it, calibrate in another way ({spelled('--calibration', 'calibration')}), "
-                f"or allow more ({spelled('--max-miou-drop', 'max_miou_drop')})."
-            )
+        self.cost.check(
+            f"Write {spelled('--precision auto', 'precision=auto')} to keep layers in fp16 that need it, calibrate in "
+            f"another way ({spelled('--calibration', 'calibration')})"
+        )
         if self.drop is None and self.judged.agreement < MIN_AGREEMENT:
             raise ExportError(
                 f"{self.file} gives {self.judged.agreement:.2%} of the float32 file's labels; {MIN_AGREEMENT:.0%} are "
