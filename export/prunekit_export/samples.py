@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prunekit_export.errors import ExportUsageError
 from prunekit_runtime.errors import PrunekitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -78,7 +80,7 @@ class Samples:
         """
         try:
             dataset = self._opened("val")
-            return [_picture(dataset[place]) for place in _spread(dataset, PARITY_PICTURES)]
+            return [_picture(dataset[place]) for place in spread(len(dataset), PARITY_PICTURES)]
         except PrunekitError as error:
             if self.named:
                 raise
@@ -97,7 +99,7 @@ class Samples:
 
         dataset = self._opened("val")
         found: list[LabelledPicture] = []
-        for place in _spread(dataset, count):
+        for place in spread(len(dataset), count):
             sample = dataset[place]
             labels_HW = sample.labels_HW.numpy()
             known_HW = np.where(labels_HW == dataset.classes.ignore_index, IGNORED, labels_HW)
@@ -115,13 +117,50 @@ def _prepared(dataset: SegmentationDataset, contract: Preprocessing, count: int)
     from prunekit.data.transforms import EvalTransform
 
     prepare = EvalTransform(contract)
-    for place in _spread(dataset, count):
+    for place in spread(len(dataset), count):
         yield prepare(dataset[place].image_3HW)[None]
 
 
-def _spread(dataset: SegmentationDataset, count: int) -> list[int]:
-    taken = min(count, len(dataset))
-    return [index * len(dataset) // taken for index in range(taken)]
+def of_folder(
+    folder: Path, contract: Preprocessing, calibrating: int, judging: int
+) -> tuple[list[Tensor], list[LabelledPicture]]:
+    """Return every other picture of a folder, prepared, to calibrate with, and the rest to judge by, no label known.
+
+    Args:
+        folder: searched with all folders below it.
+        contract: prepares pictures.
+        calibrating: how many at most.
+        judging: how many at most.
+
+    Raises:
+        PrunekitError: there are fewer than two, or one cannot be read.
+    """
+    import numpy as np
+    import torch
+
+    from prunekit.data.images import IMAGE_SUFFIXES, read_image
+    from prunekit_export.quantising import IGNORED
+    from prunekit_runtime.predicting.sources import find_sources
+
+    found = [source.path for source in find_sources([folder], IMAGE_SUFFIXES).sources]
+    if len(found) < 2:
+        raise ExportUsageError(
+            f"{folder} holds one picture: some are for calibration, others to judge by. Give more of them."
+        )
+
+    def pictures(paths: list[Path], count: int) -> Iterator[ByteArray]:
+        for place in spread(len(paths), count):
+            yield read_image(paths[place], turn=True).permute(1, 2, 0).contiguous().numpy()
+
+    prepared = [torch.from_numpy(contract.prepare(picture)) for picture in pictures(found[::2], calibrating)]
+    judged = [(picture, np.full(picture.shape[:2], IGNORED, np.uint8)) for picture in pictures(found[1::2], judging)]
+    return prepared, judged
+
+
+def spread(available: int, count: int) -> list[int]:
+    """Return `count` places, or all, spread evenly over those that there are."""
+    taken = min(count, available)
+    return [index * available // taken for index in range(taken)]
 
 
 def _picture(sample: Sample) -> ByteArray:

@@ -1,6 +1,5 @@
 """`prunekit export`: from a run to the files a device needs."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,16 +8,14 @@ import typer
 from prunekit_cli.commands import export_file as files
 from prunekit_cli.folders import source_run
 from prunekit_cli.options import common as options
+from prunekit_cli.options.common import OptionError
 from prunekit_cli.options.data import parse_sides
-from prunekit_cli.showing import formats, output
-from prunekit_cli.showing.output import Setting, Table
+from prunekit_cli.showing import export_report, output
+from prunekit_cli.showing.output import Setting
 from prunekit_cli.showing.progress import Progress
 
 if TYPE_CHECKING:
-    from prunekit.folding.fold import FoldReport
     from prunekit.run import RunDirectory
-    from prunekit_export.parity import ParityReport, PictureParity
-    from prunekit_export.quantising import Cost, QuantisedReport
     from prunekit_export.request import PictureSize
     from prunekit_export.workflow import ExportConfig, ExportOutcome
 
@@ -29,6 +26,7 @@ EXAMPLES = (
     "prunekit export --end2end",
     "prunekit export --precision auto --max-miou-drop 1",
     "prunekit export network.onnx --output logits --mean .5,.5,.5 --std .5,.5,.5",
+    "prunekit export network.onnx --precision int8 --data folder --root street --classes street.toml",
 )
 
 PANELS = {
@@ -36,7 +34,6 @@ PANELS = {
     "Input": ("height", "width", "batch", "dynamic"),
     "Run": ("out", "as_json", "help"),
 }
-PARITY_COLUMNS = ("images", "shape", "error", "same labels")
 
 Precision = Annotated[
     str,
@@ -156,6 +153,9 @@ def command(
     std: files.Std = None,
     channels: files.Channels = None,
     scale: files.Scale = None,
+    data: files.Data = None,
+    classes: files.Classes = None,
+    settings: options.SetOption = None,
     root: options.RootOption = None,
     trust_code: options.TrustOption = False,
     out: Out = None,
@@ -187,10 +187,11 @@ def command(
         calibration=calibration,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         max_miou_drop=max_miou_drop,
     )
-    told = files.FileOptions(output_name, mean, std, channels, scale)
+    told = files.FileOptions(output_name, mean, std, channels, scale, data, classes, tuple(settings or ()) or None)
     if run is not None and run.suffix == ".onnx" and not run.is_dir():
-        told.refuse_of_runs(root=root, trust_code=trust_code)
-        files.export(run, config, told, out, as_json=as_json)
+        if trust_code:
+            raise OptionError("--trust-code is about a run, and an ONNX file is exported. Leave it out.")
+        files.export(run, config, told, root, out, as_json=as_json)
         return
     told.refuse()
     source = source_run(run)
@@ -199,7 +200,7 @@ def command(
     if as_json:
         output.show_json(outcome)
     else:
-        _show(outcome, " --trust-code" if trust_code else "", has_images=not only_classes(source.recipe()))
+        export_report.show(outcome, " --trust-code" if trust_code else "", has_images=not only_classes(source.recipe()))
 
 
 def _picture_size(text: str | None) -> "PictureSize":
@@ -253,78 +254,3 @@ def _engine(config: "ExportConfig") -> str:
     if not config.trt:
         return "no"
     return "yes, TF32 allowed" if config.tf32 else "yes"
-
-
-def _show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
-    summary = outcome.summary
-    sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
-    output.show(Table("Files", ("file", "size"), sizes))
-    for report in filter(None, (summary.parity, summary.parity_fp16)):
-        title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
-        output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
-    if summary.fp16_cost is not None:
-        output.result(cost(summary.fp16_cost))
-    if summary.int8 is not None:
-        _show_int8(summary.int8)
-    for labels in summary.labels:
-        output.result(_labels(labels))
-    output.result(f"{formats.quantity(outcome.macs)} MACs, {formats.quantity(outcome.params)} parameters")
-    if outcome.folded is not None:
-        output.result(_folding(outcome.folded))
-    if summary.engine is not None:
-        tf32 = "on" if summary.engine.tf32 else "off"
-        output.result(f"Engine: {summary.engine.statement}; TF32 is {tf32}")
-    # The run is read again for its data, which may be somebody's code.
-    evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
-    output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
-
-
-def _show_int8(report: "QuantisedReport") -> None:
-    output.result(
-        f"{cost(report.cost)}; computes {_shares(report.macs)}, calibrated by {report.calibration} on "
-        f"{report.calibration_images} images"
-    )
-    kept = [(layer.name, layer.reason) for layer in report.layers.kept]
-    output.show(Table(f"Layers in fp16 ({len(report.layers.quantised)} are int8)", ("layer", "because"), kept))
-
-
-def cost(found: "Cost") -> str:
-    """Say a file's labels and mIoU beside those of the float32 file."""
-    before, after = found.reference.miou, found.judged.miou
-    miou = "" if before is None or after is None else f", mIoU {after:.4f} (float32 {before:.4f})"
-    return (
-        f"{found.file} on {found.judged.pictures} validation images: {100 * found.judged.agreement:.2f} % of the "
-        f"float32 file's labels{miou}"
-    )
-
-
-def _labels(labels: "PictureParity") -> str:
-    sizes = ", ".join(f"{height}x{width}" for height, width in labels.sizes)
-    return (
-        f"{labels.file} against preprocessing, {labels.parts} and postprocessing, run by {labels.runtime}, pictures of "
-        f"{sizes}: error of the logits {labels.max_rel:.1e}, the same labels on {100 * labels.label_agreement:.3f} % "
-        f"of the pixels and wherever classes are not tied ({100 * labels.tied_share:.3f} % are)"
-    )
-
-
-def _parity(report: "ParityReport") -> Iterator[tuple[str, ...]]:
-    for row in report.rows:
-        error = f"{row.max_rel:.1e}{' in float64' if row.float64 else ''}"
-        yield (row.images, "x".join(map(str, row.shape)), error, f"{100 * row.label_agreement:.3f} %")
-
-
-def _computes_in(report: "ParityReport") -> str:
-    """Say the types of the multiply-accumulates: "fp16", or "97 % fp16, 3 % fp32"."""
-    return report.precision if report.precision != "mixed" else _shares(report.macs)
-
-
-def _shares(macs: "Mapping[str, float]") -> str:
-    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in macs.items())
-
-
-def _folding(folded: "FoldReport") -> str:
-    rounding = "" if folded.float64_error is None else f" (rounding: in float64 {folded.float64_error:.1e})"
-    return (
-        f"Folded {folded.batch_norms_folded} batch norms; CCS head: {folded.ccs}. Against the unfolded network: "
-        f"relative error {folded.max_relative_error:.1e}{rounding}, same labels {100 * folded.label_agreement:.3f} %"
-    )

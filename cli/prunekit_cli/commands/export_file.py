@@ -9,12 +9,13 @@ import typer
 
 from prunekit_cli.options import common as options
 from prunekit_cli.options.common import OptionError
+from prunekit_cli.showing import export_report as reports
 from prunekit_cli.showing import formats, output
 from prunekit_cli.showing.output import Table
 from prunekit_cli.showing.progress import Progress
 
 if TYPE_CHECKING:
-    from prunekit_export.foreign import FileConfig, FileOutcome
+    from prunekit_export.foreign import FileConfig, FileOutcome, Lowering
     from prunekit_export.workflow import ExportConfig
     from prunekit_runtime.preprocessing import Preprocessing
 
@@ -55,8 +56,21 @@ Scale = Annotated[
         show_default="1/255; 1 for uint8 images",
     ),
 ]
-# What a file of another tool can be asked for; all else needs the network or its data.
-_TAKEN = frozenset({"trt", "tf32", "height", "width"})
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Data set that fp16 or int8 of an ONNX file is calibrated and judged on: {options.DATA_SETS}. Without it "
+        "--root is a folder of pictures, and the labels of the float32 file are the measure.",
+    ),
+]
+Classes = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Class list of the folder data set: TOML, text or CSV.")
+]
+# What a file of another tool can be asked for; all else needs the network.
+_TAKEN = frozenset(
+    {"trt", "tf32", "height", "width", "precision", "images", "keep_fp32", "calibration", "max_miou_drop"}
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,9 @@ class FileOptions:
     std: str | None
     channels: str | None
     scale: float | None
+    data: str | None = None
+    classes: str | None = None
+    set: tuple[str, ...] | None = None
 
     def refuse(self) -> None:
         """Refuse all of it, as a run knows its own.
@@ -79,18 +96,7 @@ class FileOptions:
         if given:
             raise OptionError(f"{', '.join(given)} is about an ONNX file; a run knows its own. Leave it out.")
 
-    @staticmethod
-    def refuse_of_runs(*, root: str | None, trust_code: bool) -> None:
-        """Refuse options about a run's data and code, which a file has none of.
-
-        Raises:
-            OptionError: one was given.
-        """
-        given = [flag for flag, value in (("--root", root), ("--trust-code", trust_code)) if value]
-        if given:
-            raise OptionError(f"{', '.join(given)} is about a run, and an ONNX file is exported. Leave it out.")
-
-    def config(self, asked: "ExportConfig") -> "FileConfig":
+    def config(self, asked: "ExportConfig", root: str | None) -> "FileConfig":
         """Return how the file is taken.
 
         Raises:
@@ -105,7 +111,7 @@ class FileOptions:
         if refused:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in refused)
             raise OptionError(
-                f"{flags} needs a run: an ONNX file is exported as float32, at its own size. Leave that out."
+                f"{flags} needs a run: an ONNX file is exported as it is, at its own size. Leave that out."
             )
         order = None if self.channels is None else options.one_of("--channels", self.channels.lower(), ("rgb", "bgr"))
         return FileConfig(
@@ -118,10 +124,40 @@ class FileOptions:
             channels=order or "rgb",
             trt=asked.trt,
             tf32=asked.tf32,
+            lowering=self._lowering(asked, root),
+        )
+
+    def _lowering(self, asked: "ExportConfig", root: str | None) -> "Lowering | None":
+        from prunekit_export.foreign import Lowering
+
+        named = {"data.name": self.data, "data.root": root, "data.classes": self.classes}
+        flags, settings = options.given(named), options.parse_settings(list(self.set or ()))
+        options.only_section("data", settings)
+        if asked.precision == "fp32":
+            if flags or settings:
+                said = ", ".join([f"--{name.removeprefix('data.')}".replace("--name", "--data") for name in flags])
+                raise OptionError(
+                    f"{said or '--set'} is about images that fp16 or int8 is calibrated on. Add --precision fp16, or "
+                    "leave it out."
+                )
+            return None
+        has_data = "data.name" in settings | flags
+        if not has_data and (self.classes or settings):
+            raise OptionError("--classes and --set say how a data set is read. Name it too: --data folder")
+        return Lowering(
+            precision=asked.precision,
+            data=options.recipe_of(None, flags, settings).data if has_data else None,
+            pictures=Path(root) if root and not has_data else None,
+            images=asked.images,
+            keep_fp32=asked.keep_fp32,
+            calibration=asked.calibration,
+            max_drop=asked.max_miou_drop / 100,
         )
 
 
-def export(path: Path, asked: "ExportConfig", told: FileOptions, out: Path | None, *, as_json: bool) -> None:
+def export(
+    path: Path, asked: "ExportConfig", told: FileOptions, root: str | None, out: Path | None, *, as_json: bool
+) -> None:
     """Export the file and show what was written.
 
     Raises:
@@ -130,10 +166,10 @@ def export(path: Path, asked: "ExportConfig", told: FileOptions, out: Path | Non
     from prunekit_export.foreign import export_file
     from prunekit_export.staging import free_folder
 
-    config = told.config(asked)
+    config = told.config(asked, root)
     folder = free_folder(path.with_name(f"{path.stem}-export")) if out is None else out
     with Progress() as progress:
-        outcome = export_file(path, config, folder, progress.stage)
+        outcome = export_file(path, config, folder, progress.stage, progress.advance)
     if as_json:
         output.show_json(outcome)
     else:
@@ -150,6 +186,10 @@ def _show(outcome: "FileOutcome") -> None:
         f"Against {outcome.source.name} in ONNX Runtime: {error}the same label on "
         f"{100 * outcome.label_agreement:.3f} % of the pixels"
     )
+    if outcome.fp16 is not None and outcome.fp16.cost is not None:
+        output.result(reports.cost(outcome.fp16.cost))
+    if outcome.int8 is not None:
+        reports.show_int8(outcome.int8.report)
     output.result(_images(outcome.contract, takes_bytes=outcome.takes_bytes))
     if outcome.engine is not None:
         output.result(f"Engine: {outcome.engine.statement}; TF32 is {'on' if outcome.engine.tf32 else 'off'}")

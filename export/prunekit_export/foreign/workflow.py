@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prunekit.progress import told
 from prunekit.run import write_atomically
 from prunekit_export.engine import Profile, build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError, ExportUsageError
 from prunekit_export.foreign.adopting import Adopted, adopt, image_size, run_once
+from prunekit_export.foreign.lowering import Lowering, lowered
 from prunekit_export.foreign.opening import read_foreign
 from prunekit_export.graph import INPUT, save_onnx, set_metadata_, value_dims
+from prunekit_export.job import Written
+from prunekit_export.lowering import WrittenInt8
 from prunekit_export.parity import draw_images
 from prunekit_export.staging import TRTEXEC, staged
 from prunekit_export.trtexec import trtexec_line, trtexec_text
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from prunekit.progress import Progress
     from prunekit_export.engine import EngineReport
     from prunekit_export.graph import ExportReport
     from prunekit_export.staging import Stage
@@ -56,6 +61,8 @@ class FileConfig:
     """Build an engine."""
     tf32: bool = False
     """Let float32 layers of the engine compute in TF32."""
+    lowering: Lowering | None = None
+    """Another precision, in a file beside the float32 one; the engine is built from that."""
 
     def __post_init__(self) -> None:
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
@@ -98,12 +105,18 @@ class FileOutcome:
     """Whether the source takes uint8 images, and so prepares them itself."""
     engine: EngineReport | None
     files: tuple[Path, ...]
+    fp16: Written | None = None
+    int8: WrittenInt8 | None = None
 
 
 def export_file(
-    source: Path, config: FileConfig, out_dir: Path, on_stage: Callable[[str], None] | None = None
+    source: Path,
+    config: FileConfig,
+    out_dir: Path,
+    on_stage: Callable[[str], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> FileOutcome:
-    """Write model.onnx with our ends, preprocessing.json, trtexec.txt and, if asked, the engine.
+    """Write model.onnx with our ends, preprocessing.json, trtexec.txt and, if asked, another precision and the engine.
 
     Raises:
         PrunekitError: the file is none of segmentation, does not compute the same with our ends, or no engine can be
@@ -112,7 +125,7 @@ def export_file(
     tell = on_stage or (lambda _: None)
     if config.trt:
         choose_package("auto")
-    with staged(out_dir) as stage:
+    with staged(out_dir) as stage, told(on_progress):
         return _export(source, config, stage, tell)
 
 
@@ -127,15 +140,41 @@ def _export(source: Path, config: FileConfig, stage: Stage, tell: Callable[[str]
     tell("comparing model.onnx with the file")
     max_rel, labels = _compared(original, adopted, height, width)
     _write_json(stage.folder / "preprocessing.json", contract.to_json())
-    profile = _profile(adopted, height, width)
-    line = trtexec_line("model.onnx", INPUT, profile, tf32=config.tf32)
-    write_atomically(stage.folder / TRTEXEC, trtexec_text([line]).encode())
-    engine = _engine(stage, profile, config, tell) if config.trt else None
+    low = lowered(stage, adopted.model, contract, config.lowering, tell) if config.lowering else None
+    _write_json(stage.folder / "parity.json", _parity(source, max_rel, labels, low))
+    profile, sources = _profile(adopted, height, width), ["model.onnx", *([low.onnx.path.name] if low else [])]
+    lines = [trtexec_line(name, INPUT, profile, tf32=config.tf32) for name in sources]
+    write_atomically(stage.folder / TRTEXEC, trtexec_text(lines).encode())
+    engine = _engine(stage, sources[-1], profile, config, tell) if config.trt else None
     names = sorted(path.name for path in stage.folder.iterdir())
     stage.publish()
-    published = dataclasses.replace(report, path=stage.out_dir / "model.onnx")
-    files = tuple(stage.out_dir / name for name in names)
-    return FileOutcome(source, published, adopted.steps, max_rel, labels, contract, adopted.takes_bytes, engine, files)
+    return FileOutcome(
+        source,
+        _published(report, stage),
+        adopted.steps,
+        max_rel,
+        labels,
+        contract,
+        adopted.takes_bytes,
+        engine,
+        tuple(stage.out_dir / name for name in names),
+        fp16=dataclasses.replace(low, onnx=_published(low.onnx, stage)) if isinstance(low, Written) else None,
+        int8=dataclasses.replace(low, onnx=_published(low.onnx, stage)) if isinstance(low, WrittenInt8) else None,
+    )
+
+
+def _published(report: ExportReport, stage: Stage) -> ExportReport:
+    return dataclasses.replace(report, path=stage.out_dir / report.path.name)
+
+
+def _parity(source: Path, max_rel: float | None, labels: float, low: Written | WrittenInt8 | None) -> dict[str, Any]:
+    half, cost = (low.parity, low.cost) if isinstance(low, Written) else (None, None)
+    return {
+        "source": {"file": source.name, "max_rel": max_rel, "label_agreement": labels},
+        "files": [half.to_json()] if half else [],
+        "fp16": cost.to_json() if cost else None,
+        "int8": low.report.to_json() if isinstance(low, WrittenInt8) else None,
+    }
 
 
 def _size(source: Path, model: Any, config: FileConfig) -> tuple[int, int]:
@@ -194,12 +233,14 @@ def _profile(adopted: Adopted, height: int, width: int) -> Profile:
     return Profile(shape, shape, shape)
 
 
-def _engine(stage: Stage, profile: Profile, config: FileConfig, tell: Callable[[str], None]) -> EngineReport:
-    tell("building an engine from model.onnx")
+def _engine(
+    stage: Stage, source: str, profile: Profile, config: FileConfig, tell: Callable[[str], None]
+) -> EngineReport:
+    tell(f"building an engine from {source}")
+    precision = "fp16" if ".fp16." in source else "int8" if ".int8." in source else "fp32"
+    plan = stage.folder / f"model.{precision}.plan"
     try:
-        return build_engine(
-            stage.folder / "model.onnx", stage.folder / "model.fp32.plan", profile=profile, tf32=config.tf32
-        )
+        return build_engine(stage.folder / source, plan, profile=profile, tf32=config.tf32)
     except EngineError as error:
         stage.publish()
         raise EngineError(f"{error} The export without the engine is complete: {stage.out_dir}") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunekit_export.precision.session import open_session
+from prunekit_export.precision.types import holds_half
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,22 +53,6 @@ def precision_name(model: onnx.ModelProto, macs: Mapping[str, float]) -> str:
     if not kinds:
         return "fp16" if holds_half(model) else "fp32"
     return kinds[0] if len(kinds) == 1 else "mixed"
-
-
-def holds_half(model: onnx.ModelProto) -> bool:
-    """Say whether a weight or a Cast of `model` is fp16, so that it rounds to fp16 somewhere."""
-    import onnx
-
-    half = onnx.TensorProto.FLOAT16
-    weights = any(tensor.data_type == half for tensor in model.graph.initializer)
-    return weights or any(
-        attribute.name == "to" and attribute.i == half for node in model.graph.node for attribute in node.attribute
-    )
-
-
-def holds_int8(model: onnx.ModelProto) -> bool:
-    """Say whether activations of `model` are rounded to int8."""
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def _dequantised(model: onnx.ModelProto) -> set[str]:

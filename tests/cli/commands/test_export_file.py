@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from typer.testing import CliRunner
 
 from prunekit_cli.main import app
@@ -43,7 +44,10 @@ def test_a_file_is_exported_and_profiled(network: Path) -> None:
     [
         ([], "--output"),
         (["--output", "z"], "no output z"),
-        (["--output", "y", "--precision", "fp16"], "--precision"),
+        (["--output", "y", "--precision", "fp16"], "--data NAME --root DIR"),
+        (["--output", "y", "--precision", "fp16", "--classes", "c.toml"], "--data folder"),
+        (["--output", "y", "--data", "shapes"], "--precision fp16"),
+        (["--output", "y", "--end2end"], "--end2end"),
         (["--output", "y", "--root", "data"], "--root"),
         (["--output", "y", "--trust-code"], "--trust-code"),
         (["--output", "y", "--channels", "gbr"], "--channels"),
@@ -68,3 +72,23 @@ def test_a_missing_file_is_missed_by_name(tmp_path: Path) -> None:
     done = CLI.invoke(app, ["export", str(tmp_path / "gone.onnx"), "--mean", "0,0,0"])
     assert done.exit_code == 2
     assert "does not exist" in done.output
+
+
+def test_a_precision_is_calibrated_on_the_pictures_of_a_folder(network: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    asked = ["export", str(network), "--output", "y", "--precision", "fp16", "--root", str(photos)]
+    done = CLI.invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "model.fp16.onnx on 2 validation images: " in done.output
+    assert (network.with_name("network-export") / "model.fp16.onnx").is_file()
+
+
+def test_classes_of_another_number_are_told(network: Path) -> None:
+    done = CLI.invoke(app, ["export", str(network), "--output", "y", "--precision", "int8", "--data", "shapes"])
+    assert done.exit_code == 2
+    assert "The file has 4 classes, the data set" in done.output
+    assert not network.with_name("network-export").exists()

@@ -12,9 +12,10 @@ import pytest
 
 from prunekit_runtime.errors import RunnerError
 from prunekit_runtime.running.opening import open_runner
-from prunekit_runtime.running.ort import PROVIDERS, OrtRunner
+from prunekit_runtime.running.ort import PROVIDERS, OrtRunner, is_quantised
 
 ort: Any = pytest.importorskip("onnxruntime")
+onnx: Any = pytest.importorskip("onnx")
 WriteOnnx = Callable[..., Path]
 
 
@@ -177,3 +178,41 @@ def test_names_in_a_file_cannot_command_a_terminal(tmp_path: Path) -> None:
         OrtRunner(path)
     assert str(caught.value).isprintable()
     assert "x1b[2J" in str(caught.value)
+
+
+def test_a_quantised_file_runs_as_written(tmp_path: Path) -> None:
+    """The optimiser would put integer kernels in the place of the nodes, which give other numbers."""
+    random = np.random.default_rng(0)
+    weights = {
+        "scale": np.float32(0.02),
+        "zero": np.int8(0),
+        "w": random.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
+        "w_scale": np.float32(0.01),
+    }
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["q"]),
+        onnx.helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        onnx.helper.make_node("DequantizeLinear", ["w", "w_scale", "zero"], ["dw"]),
+        onnx.helper.make_node("Conv", ["d", "dw"], ["logits"], pads=[1] * 4),
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, 16, 16])
+        for name, channels in (("images", 3), ("logits", 4))
+    ]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    path = tmp_path / "quantised.onnx"
+    onnx.save_model(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), path)
+    images = random.standard_normal((1, 3, 16, 16)).astype(np.float32)
+    assert is_quantised(path)
+    with OrtRunner(path) as runner, OrtRunner(path, optimise=False) as written, OrtRunner(path, optimise=True) as fused:
+        np.testing.assert_array_equal(runner.run(images), written.run(images))
+        assert runner.name.endswith(", as written")
+        assert not fused.name.endswith(", as written")
+
+
+def test_a_file_without_integers_is_not_taken_for_a_quantised_one(write_onnx: WriteOnnx, tmp_path: Path) -> None:
+    assert not is_quantised(write_onnx())
+    empty = tmp_path / "empty.onnx"
+    empty.touch()
+    assert not is_quantised(empty)
