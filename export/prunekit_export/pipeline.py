@@ -15,6 +15,7 @@ from prunekit_export.lowering import WrittenInt8, write_fp16, write_int8
 from prunekit_export.parity import PictureParity, picture_parity
 from prunekit_export.request import ExportRequest, ExportSummary
 from prunekit_export.sizing import (
+    check_profile,
     contract_at,
     engine_profile,
     picture_profile,
@@ -50,9 +51,10 @@ def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], 
         EngineError: the engine cannot be built.
     """
     if request.trt:
-        choose_package("auto")  # a missing package is better told before the work than after
+        choose_package(request.engine.package)  # a missing package is better told before the work than after
     _check_images(request)
     job = _job(stage, request, on_stage or (lambda _: None))
+    check_profile(request, job.contract)
     full = _write_fp32(job)
     half = write_fp16(job) if request.precision == "fp16" else None
     low = write_int8(job) if request.precision in ("int8", "auto") else None
@@ -149,18 +151,18 @@ def _write_labels(job: Job, parts: ExportReport) -> PictureParity:
 
 def _write_lines(job: Job, names: Sequence[str], labels: Sequence[PictureParity]) -> None:
     request = job.request
-    images = engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic)
-    lines = [trtexec_line(name, INPUT, images, tf32=request.tf32) for name in names]
+    images = engine_profile(request)
+    lines = [trtexec_line(name, INPUT, images, request.engine) for name in names]
     if labels:
         pictures = picture_profile(request, job.contract)
-        lines += [trtexec_line(each.file, PICTURES, pictures, tf32=request.tf32) for each in labels]
+        lines += [trtexec_line(each.file, PICTURES, pictures, request.engine) for each in labels]
     write_atomically(job.stage.folder / TRTEXEC, trtexec_text(lines).encode())
 
 
 def _write_engine(job: Job, source: Path, labels: Sequence[PictureParity]) -> EngineReport:
     """Build the engine, from pictures to labels where such a file was written; if it fails, publish what was proved."""
     request = job.request
-    profile = engine_profile(request.height, request.width, batch=request.batch, dynamic=request.dynamic)
+    profile = engine_profile(request)
     if labels:
         source, profile = source.with_name(labels[-1].file), picture_profile(request, job.contract)
     name = source.name
@@ -172,8 +174,7 @@ def _write_engine(job: Job, source: Path, labels: Sequence[PictureParity]) -> En
             source,
             plan,
             profile=profile,
-            targets=request.targets,
-            tf32=request.tf32,
+            options=request.engine,
             on_progress=lambda phase: job.tell(f"building an engine: {phase}"),
         )
     except EngineError as error:

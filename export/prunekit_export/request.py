@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from prunekit_export.engine import DEFAULT_TARGETS
+from prunekit_export.engine import USUAL, EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from prunekit_export.engine import EngineReport
+    from prunekit_export.engine import EngineReport, Profile
     from prunekit_export.graph import ExportReport
     from prunekit_export.parity import ParityReport, PictureParity
     from prunekit_export.precision import RangeReport
@@ -42,8 +42,9 @@ class ExportRequest:
     trt: bool = False
     calibration: Sequence[torch.Tensor] = ()
     pictures: Sequence[ByteArray] = ()
-    targets: Sequence[str] = DEFAULT_TARGETS
-    tf32: bool = False
+    engine: EngineOptions = USUAL
+    profile: Profile | None = None
+    """Sizes that the engine takes where the file leaves them open; None is from half to twice the input's."""
     end2end: bool = False
     """Also write files from uint8 pictures to labels, and build the engine from such a file."""
     picture_size: PictureSize = None

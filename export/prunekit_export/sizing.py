@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from prunekit_export.engine import Profile
-from prunekit_export.errors import ExportError
+from prunekit_export.errors import ExportError, ExportUsageError
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 MAX_DYNAMIC_BATCH = 4
 
 
-def engine_profile(height: int, width: int, *, batch: int, dynamic: bool) -> Profile:
-    """Return the sizes an engine takes: the one of the file, or from half to twice the height and width."""
-    if not dynamic:
-        size = (batch, 3, height, width)
+def engine_profile(request: ExportRequest) -> Profile:
+    """Return the sizes (N, 3, h, w) an engine takes: the file's one, those asked for, or from half to twice it."""
+    height, width = request.height, request.width
+    if not request.dynamic:
+        size = (request.batch, 3, height, width)
         return Profile(size, size, size)
+    if request.profile is not None and not request.end2end:
+        return request.profile
     return Profile(
         minimum=(1, 3, max(height // 2, 1), max(width // 2, 1)),
         optimum=(1, 3, height, width),
@@ -46,6 +50,8 @@ def picture_sides(request: ExportRequest, contract: Preprocessing) -> tuple[int,
 
 def picture_profile(request: ExportRequest, contract: Preprocessing) -> Profile:
     """Return the sizes (N, H, W, 3) that an engine from pictures to labels takes, or from half to twice the usual."""
+    if request.profile is not None:
+        return request.profile
     sides = picture_sides(request, contract)
     rows, columns = sides or _usual_sides(request, contract)
     one, most = (1, MAX_DYNAMIC_BATCH) if request.dynamic else (request.batch, request.batch)
@@ -53,6 +59,32 @@ def picture_profile(request: ExportRequest, contract: Preprocessing) -> Profile:
         return Profile((one, rows, columns, 3), (one, rows, columns, 3), (most, rows, columns, 3))
     low = (one, max(rows // 2, 1), max(columns // 2, 1), 3)
     return Profile(low, (one, rows, columns, 3), (most, 2 * rows, 2 * columns, 3))
+
+
+def check_profile(request: ExportRequest, contract: Preprocessing) -> None:
+    """Refuse sizes that the engine's file cannot take, before the work.
+
+    Raises:
+        ExportUsageError: the file has one size, or the sizes are not one above the other.
+    """
+    profile = request.profile
+    if profile is None:
+        return
+    from_pictures = request.end2end
+    if not request.dynamic and (not from_pictures or picture_sides(request, contract) is not None):
+        raise ExportUsageError(
+            f"The file has one size, so {spelled('--min, --opt and --max', 'profile')} have no use. Leave them out, or "
+            f"let the size be open: {spelled('--dynamic', 'dynamic=True')}"
+        )
+    kind, axis = ("pictures (N, H, W, 3)", 3) if from_pictures else ("images (N, 3, h, w)", 1)
+    for place, sizes in enumerate(zip(profile.minimum, profile.optimum, profile.maximum, strict=True)):
+        wanted = sizes == (3, 3, 3) if place == axis else 1 <= sizes[0] <= sizes[1] <= sizes[2]
+        if not wanted:
+            shown = ", ".join(map(str, sizes))
+            rule = "3 three times" if place == axis else "min <= opt <= max"
+            raise ExportUsageError(
+                f"Axis {place} of {spelled('--min, --opt and --max', 'profile')} is {shown}; {kind} ask for {rule}."
+            )
 
 
 def tried_sides(request: ExportRequest, contract: Preprocessing) -> list[tuple[int, int]]:

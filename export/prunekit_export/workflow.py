@@ -5,9 +5,11 @@ B images, K classes, H W the network's size.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from prunekit_export.engine import USUAL, EngineOptions
 from prunekit_export.errors import ExportUsageError
 from prunekit_export.quantising import Calibration
 from prunekit_export.samples import HALF_JUDGED_PICTURES, INT8_IMAGES, USUAL_IMAGES, Samples, samples_of_run
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from prunekit.models.segmenter import Segmenter
     from prunekit.progress import Progress
     from prunekit.run import RunDirectory
+    from prunekit_export.engine import Profile
     from prunekit_export.quantising import LabelledPicture
     from prunekit_export.request import ExportSummary, PictureSize
     from prunekit_export.staging import Stage
@@ -33,6 +36,18 @@ if TYPE_CHECKING:
 
 Fold = Literal["exact", "static", "none"]
 Precision = Literal["fp32", "fp16", "int8", "auto"]
+ENGINE_FLAGS = {
+    "package": "--package",
+    "targets": "--target",
+    "tf32": "--tf32",
+    "workspace_mib": "--workspace",
+    "optimization_level": "--optimization-level",
+    "timing_cache": "--timing-cache",
+    "version_compatible": "--version-compatible",
+    "hardware_compatible": "--hardware-compatible",
+    "refit": "--refit",
+}
+"""Options of the command by the name in `EngineOptions`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +60,10 @@ class ExportConfig:
     """What becomes of batch norms and the CCS head: the same numbers, mean-scene centres, or left as trained."""
     trt: bool = False
     """Build an engine."""
-    tf32: bool = False
-    """Let float32 layers of the engine compute in TF32."""
+    engine: EngineOptions = USUAL
+    """How it is built."""
+    profile: Profile | None = None
+    """Sizes that it takes, where the file leaves them open; None is from half to twice the input's."""
     height: int = 0
     """Height of the input [px]; 0 takes the size the run was trained at."""
     width: int = 0
@@ -92,9 +109,14 @@ class ExportConfig:
                 f"{spelled('--keep-fp32', 'keep_fp32')} is about a file of another precision, and float32 is asked "
                 f"for. Add {spelled('--precision fp16', 'precision=fp16')}, or leave it out."
             )
-        if self.tf32 and not self.trt:
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        given = [name for name in ENGINE_FLAGS if getattr(self.engine, name) != getattr(USUAL, name)]
+        if given and not self.trt:
+            said = ", ".join(spelled(ENGINE_FLAGS[name], name) for name in given)
             raise ExportUsageError(
-                f"{spelled('--tf32', 'tf32')} is about an engine, and none is asked for. "
+                f"{said} is about an engine, and none is asked for. "
                 f"Add {spelled('--trt', 'trt=True')}, or leave it out."
             )
 
@@ -123,6 +145,12 @@ class ExportConfig:
             raise ExportUsageError(
                 f"A picture has sides of 1 to {MAX_SIDE} px; got {self.picture_size[0]} x {self.picture_size[1]}."
             )
+
+
+def engine_of(options: EngineOptions | None, *, tf32: bool) -> EngineOptions:
+    """Return the options of an engine, with TF32 where either says so."""
+    usual = options or USUAL
+    return dataclasses.replace(usual, tf32=True) if tf32 else usual
 
 
 @dataclass(frozen=True)
@@ -203,7 +231,8 @@ def _export(
         dynamic=config.dynamic,
         precision=config.precision,
         trt=config.trt,
-        tf32=config.tf32,
+        engine=config.engine,
+        profile=config.profile,
         end2end=config.end2end,
         picture_size=config.picture_size,
         confidence=config.confidence,

@@ -58,7 +58,7 @@ def _opened(bench: Bench, path: Path, shape: tuple[int, ...], *, again: bool, gr
         return OrtRunner(path, "cpu", 1)
     import tensorrt  # pyright: ignore[reportMissingImports]  an extra
 
-    from prunekit_export.engine import Profile, build_engine
+    from prunekit_export.engine import EngineOptions, Profile, build_engine
     from prunekit_runtime.running.trt import TrtRunner
 
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -67,7 +67,7 @@ def _opened(bench: Bench, path: Path, shape: tuple[int, ...], *, again: bool, gr
         batch, channels, height, width = shape
         dims = (batch, channels, height, width)
         plan.parent.mkdir(parents=True, exist_ok=True)
-        build_engine(path, plan, profile=Profile(dims, dims, dims), package="tensorrt")
+        build_engine(path, plan, profile=Profile(dims, dims, dims), options=EngineOptions(package="tensorrt"))
     return TrtRunner(plan, cuda_graph=graph)
 
 

@@ -8,6 +8,7 @@ import typer
 from prunekit_cli.commands import export_file as files
 from prunekit_cli.folders import source_run
 from prunekit_cli.options import common as options
+from prunekit_cli.options import engine as engines
 from prunekit_cli.options.common import OptionError
 from prunekit_cli.options.data import parse_sides
 from prunekit_cli.showing import export_report, output
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "prunekit export",
     "prunekit export --trt",
+    "prunekit export --dynamic --trt --min 1x3x64x96 --opt 1x3x128x192 --max 4x3x256x384 --target SM89",
     "prunekit export runs/0002-prune --precision fp16 --dynamic",
     "prunekit export --end2end",
     "prunekit export --precision auto --max-miou-drop 1",
@@ -140,6 +142,17 @@ def command(
     confidence: Confidence = False,
     trt: Trt = False,
     tf32: Tf32 = False,
+    minimum: engines.MinOption = None,
+    optimum: engines.OptOption = None,
+    maximum: engines.MaxOption = None,
+    workspace: engines.WorkspaceOption = None,
+    optimization_level: engines.LevelOption = None,
+    timing_cache: engines.CacheOption = None,
+    package: engines.PackageOption = "auto",
+    target: engines.TargetOption = None,
+    version_compatible: engines.VersionOption = False,
+    hardware_compatible: engines.HardwareOption = False,
+    refit: engines.RefitOption = False,
     height: options.HeightOption = 0,
     width: options.WidthOption = 0,
     batch: Batch = 1,
@@ -170,11 +183,14 @@ def command(
     from prunekit_export.staging import free_folder
     from prunekit_export.workflow import ExportConfig
 
+    kinds = {"version_compatible": version_compatible, "hardware_compatible": hardware_compatible, "refit": refit}
+    engine = engines.engine_options(package, target, workspace, optimization_level, timing_cache, tf32=tf32, **kinds)
     config = ExportConfig(
         precision=precision,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         fold=fold,  # pyright: ignore[reportArgumentType]  checked by ExportConfig
         trt=trt,
-        tf32=tf32,
+        engine=engine,
+        profile=engines.profile(minimum, optimum, maximum),
         height=height,
         width=width,
         batch=batch,
@@ -253,4 +269,4 @@ def _pictures(config: "ExportConfig") -> str:
 def _engine(config: "ExportConfig") -> str:
     if not config.trt:
         return "no"
-    return "yes, TF32 allowed" if config.tf32 else "yes"
+    return "yes, TF32 allowed" if config.engine.tf32 else "yes"

@@ -69,7 +69,7 @@ Classes = Annotated[
 ]
 # What a file of another tool can be asked for; all else needs the network.
 _TAKEN = frozenset(
-    {"trt", "tf32", "height", "width", "precision", "images", "keep_fp32", "calibration", "max_miou_drop"}
+    {"trt", "engine", "profile", "height", "width", "precision", "images", "keep_fp32", "calibration", "max_miou_drop"}
 )
 
 
@@ -123,7 +123,8 @@ class FileOptions:
             scale=self.scale,
             channels=order or "rgb",
             trt=asked.trt,
-            tf32=asked.tf32,
+            engine=asked.engine,
+            profile=asked.profile,
             lowering=self._lowering(asked, root),
         )
 

@@ -14,6 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from prunekit.run import write_atomically
+from prunekit_export.engine.options import USUAL, EngineOptions, apply_, timings
 from prunekit_export.engine.report import EngineReport, Package, Profile
 from prunekit_export.errors import EngineError, EngineUsageError
 from prunekit_export.graph import value_dims
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     import onnx
 
-# RTX 30, 40 and 50 series.
-DEFAULT_TARGETS = ("SM86", "SM89", "SM120")
 _FLOAT_PRODUCTS = ("CONVOLUTION:FLOAT", "DECONVOLUTION:FLOAT", "MATRIX_MULTIPLY:FLOAT")
 _NOT_INSTALLED = (
     "No TensorRT is installed, so no engine can be built here. "
@@ -41,9 +40,7 @@ def build_engine(
     plan_path: Path,
     *,
     profile: Profile,
-    package: Package | Literal["auto"] = "auto",
-    targets: Sequence[str] = DEFAULT_TARGETS,
-    tf32: bool = False,
+    options: EngineOptions = USUAL,
     on_progress: Callable[[str], None] | None = None,
 ) -> EngineReport:
     """Build the engine and write it with a sidecar, `plan_path` + ".json".
@@ -52,28 +49,27 @@ def build_engine(
         onnx_path: the file; its types are the engine's.
         plan_path: the engine, replaced atomically.
         profile: sizes it takes; for an input of fixed size all three are that size.
-        package: "auto" takes TensorRT where it and a GPU are, else TensorRT-RTX, and says which in the report.
-        targets: compute capabilities that TensorRT-RTX compiles for ahead of time, SM75 to SM121.
-        tf32: let float32 layers round what they multiply to 10 bits, as TensorRT does unless it is told not to.
+        options: how to build; the report says what "auto" has chosen.
         on_progress: told the phases of the build.
 
     Raises:
         EngineError: no package, the file keeps weights elsewhere, the parser refuses a node or takes it in another
-            type than the file says, the profile is impossible, or the build fails.
+            type than the file says, the profile is impossible, an option is unknown to it, or the build fails.
     """
     import onnx
 
-    chosen, choice = choose_package(package)
+    chosen, choice = choose_package(options.package)
     trt = require(chosen)
     content = onnx_path.read_bytes()
     model = onnx.load_model_from_string(content)
     _refuse_external(model, onnx_path)
     _check_profile(model, profile)
-    builder = _Builder(trt, on_progress or (lambda _: None), tf32=tf32)
+    builder = _Builder(trt, on_progress or (lambda _: None), options)
+    targets = options.targets if chosen == "tensorrt_rtx" else ()
     network = builder.parse(content)
     layers, macs = _layers(network), shares(macs_by_type(model, profile.optimum))
     _check_types(layers, macs)
-    plan = builder.build(network, profile, targets if chosen == "tensorrt_rtx" else ())
+    plan = builder.build(network, profile, targets)
     report = EngineReport(
         plan=plan_path.name,
         plan_bytes=len(plan),
@@ -87,7 +83,8 @@ def build_engine(
         strongly_typed=True,
         tf32=builder.tf32,
         profile=profile,
-        targets=tuple(targets) if chosen == "tensorrt_rtx" else ("this machine's GPU",),
+        targets=targets or ("this machine's GPU",),
+        options=options.to_json(),
         layers=layers,
         statement=_statement(chosen, str(trt.__version__), targets),
     )
@@ -164,9 +161,10 @@ def _check_profile(model: onnx.ModelProto, profile: Profile) -> None:
 class _Builder:
     """The builder objects, which must outlive one another, and what they said."""
 
-    def __init__(self, trt: Any, on_progress: Callable[[str], None], *, tf32: bool = False) -> None:
+    def __init__(self, trt: Any, on_progress: Callable[[str], None], options: EngineOptions) -> None:
         self.trt = trt
-        self.tf32 = tf32
+        self.options = options
+        self.tf32 = options.tf32
         self.messages: list[str] = []
         self.logger = _logger(trt, self.messages)
         self.progress = _progress(trt, on_progress)
@@ -191,11 +189,14 @@ class _Builder:
         config = self.builder.create_builder_config()
         config.progress_monitor = self.progress
         self._set_tf32_(config)
+        apply_(self.trt, config, self.options)
         self._add_profile_(config, network.get_input(0).name, profile)
         self._add_targets_(config, targets)
         plan = self.builder.build_serialized_network(network, config)
         if plan is None:
             raise EngineError(f"{self.trt.__name__} {self.trt.__version__} could not build the engine{self._said()}.")
+        if self.options.timing_cache is not None:
+            write_atomically(self.options.timing_cache, timings(config))
         return bytes(plan)
 
     def _set_tf32_(self, config: Any) -> None:

@@ -38,6 +38,8 @@ class EngineReport:
     """Whether float32 layers may compute in TF32: 10 bits of mantissa, not 23, on Ampere and later."""
     profile: Profile
     targets: tuple[str, ...]
+    options: dict[str, Any]
+    """Of the build: workspace, optimization level and the like; None is TensorRT's own."""
     layers: dict[str, int]
     statement: str
 

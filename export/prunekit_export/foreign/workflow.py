@@ -11,7 +11,7 @@ import numpy as np
 
 from prunekit.progress import told
 from prunekit.run import write_atomically
-from prunekit_export.engine import Profile, build_engine, choose_package
+from prunekit_export.engine import USUAL, EngineOptions, Profile, build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError, ExportUsageError
 from prunekit_export.foreign.adopting import Adopted, adopt, image_size, run_once
 from prunekit_export.foreign.lowering import Lowering, lowered
@@ -26,7 +26,7 @@ from prunekit_runtime.preprocessing import Preprocessing, resize_bilinear
 from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from prunekit.progress import Progress
@@ -59,8 +59,10 @@ class FileConfig:
     """rgb or bgr."""
     trt: bool = False
     """Build an engine."""
-    tf32: bool = False
-    """Let float32 layers of the engine compute in TF32."""
+    engine: EngineOptions = USUAL
+    """How it is built."""
+    profile: Profile | None = None
+    """Sizes that it takes, where the file leaves some open; None is the one of its images."""
     lowering: Lowering | None = None
     """Another precision, in a file beside the float32 one; the engine is built from that."""
 
@@ -124,7 +126,7 @@ def export_file(
     """
     tell = on_stage or (lambda _: None)
     if config.trt:
-        choose_package("auto")
+        choose_package(config.engine.package)
     with staged(out_dir) as stage, told(on_progress):
         return _export(source, config, stage, tell)
 
@@ -142,8 +144,8 @@ def _export(source: Path, config: FileConfig, stage: Stage, tell: Callable[[str]
     _write_json(stage.folder / "preprocessing.json", contract.to_json())
     low = lowered(stage, adopted.model, contract, config.lowering, tell) if config.lowering else None
     _write_json(stage.folder / "parity.json", _parity(source, max_rel, labels, low))
-    profile, sources = _profile(adopted, height, width), ["model.onnx", *([low.onnx.path.name] if low else [])]
-    lines = [trtexec_line(name, INPUT, profile, tf32=config.tf32) for name in sources]
+    profile, sources = _profile(adopted, config, height, width), ["model.onnx", *([low.onnx.path.name] if low else [])]
+    lines = [trtexec_line(name, INPUT, profile, config.engine) for name in sources]
     write_atomically(stage.folder / TRTEXEC, trtexec_text(lines).encode())
     engine = _engine(stage, sources[-1], profile, config, tell) if config.trt else None
     names = sorted(path.name for path in stage.folder.iterdir())
@@ -225,12 +227,27 @@ def _row(original: Any, adopted: Adopted, shape: tuple[int, int, int], seed: int
     return error, float(np.mean(sized_NKhw.argmax(axis=1) == got_NKhw.argmax(axis=1)))
 
 
-def _profile(adopted: Adopted, height: int, width: int) -> Profile:
-    batch, _, *sides = value_dims(adopted.model.graph.input[0])
+def _profile(adopted: Adopted, config: FileConfig, height: int, width: int) -> Profile:
+    dims = value_dims(adopted.model.graph.input[0])
+    if config.profile is not None:
+        return _asked(config.profile, dims)
+    batch, _, *sides = dims
     count = batch if isinstance(batch, int) else 1
     best = [side if isinstance(side, int) else own for side, own in zip(sides, (height, width), strict=True)]
     shape = (count, 3, best[0], best[1])
     return Profile(shape, shape, shape)
+
+
+def _asked(profile: Profile, dims: Sequence[int | str | None]) -> Profile:
+    for axis, (dim, *sizes) in enumerate(zip(dims, profile.minimum, profile.optimum, profile.maximum, strict=True)):
+        fits = sizes == [dim] * 3 if isinstance(dim, int) else 1 <= sizes[0] <= sizes[1] <= sizes[2]
+        if not fits:
+            rule = f"{dim} three times" if isinstance(dim, int) else "min <= opt <= max"
+            raise ExportUsageError(
+                f"Axis {axis} of {spelled('--min, --opt and --max', 'profile')} is {', '.join(map(str, sizes))}; "
+                f"the file asks for {rule}."
+            )
+    return profile
 
 
 def _engine(
@@ -240,7 +257,7 @@ def _engine(
     precision = "fp16" if ".fp16." in source else "int8" if ".int8." in source else "fp32"
     plan = stage.folder / f"model.{precision}.plan"
     try:
-        return build_engine(stage.folder / source, plan, profile=profile, tf32=config.tf32)
+        return build_engine(stage.folder / source, plan, profile=profile, options=config.engine)
     except EngineError as error:
         stage.publish()
         raise EngineError(f"{error} The export without the engine is complete: {stage.out_dir}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prunekit.pruning.latency import Machine
 from prunekit.run import write_atomically
-from prunekit_export.engine import Profile, build_engine
+from prunekit_export.engine import EngineOptions, Profile, build_engine
 from prunekit_export.errors import EngineUsageError, ExportUsageError
 from prunekit_export.latency.layer_onnx import layer_model
 from prunekit_export.latency.layer_timing import LayerTime, NetworkTime, Shape, exported_bytes
@@ -122,7 +122,7 @@ class LocalEngines:
         with tempfile.TemporaryDirectory() as folder:
             source, plan = Path(folder) / "model.onnx", Path(folder) / "model.plan"
             write_atomically(source, model)
-            build_engine(source, plan, profile=Profile(dims, dims, dims), package="tensorrt")
+            build_engine(source, plan, profile=Profile(dims, dims, dims), options=EngineOptions(package="tensorrt"))
             images, samples_ms = noise(input_shape), list[float]()
             with TrtRunner(plan) as runner:
                 for _ in range(_WARMUP_RUNS + _RUNS):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prunekit.data.dataset import ClassMap
     from prunekit.models.segmenter import Segmenter
     from prunekit.workflows.library.progress import Progress
+    from prunekit_export.engine import EngineOptions, Profile
     from prunekit_export.quantising import Calibration, LabelledPicture
     from prunekit_export.request import ExportRequest, ExportSummary, PictureSize
     from prunekit_export.workflow import ExportConfig, Fold, Precision
@@ -34,6 +35,8 @@ def export(
     fold: Fold = "exact",
     trt: bool = False,
     tf32: bool = False,
+    engine: EngineOptions | None = None,
+    profile: Profile | None = None,
     batch: int = 1,
     dynamic: bool = False,
     end2end: bool = False,
@@ -62,6 +65,8 @@ def export(
         fold: what becomes of batch norms and the CCS head: "exact", "static" (centres of the mean scene) or "none".
         trt: build a TensorRT engine.
         tf32: let float32 layers of the engine round to 10 bits of mantissa; on Ampere and later that is faster.
+        engine: how the engine is built: `prunekit_export.engine.EngineOptions`.
+        profile: sizes that the engine takes where the file leaves them open: `prunekit_export.engine.Profile`.
         batch: images at once, when not `dynamic`.
         dynamic: leave batch, height and width open.
         end2end: also write files from uint8 pictures (N, H, W, 3) to labels; an engine is built from such a file.
@@ -90,14 +95,15 @@ def export(
     from torch import nn
 
     from prunekit.workflows.library.progress import stages_of
-    from prunekit_export.workflow import ExportConfig
+    from prunekit_export.workflow import ExportConfig, engine_of
 
     height, width = size or (0, 0)
     config = ExportConfig(
         precision=precision,
         fold=fold,
         trt=trt,
-        tf32=tf32,
+        engine=engine_of(engine, tf32=tf32),
+        profile=profile,
         height=height,
         width=width,
         batch=batch,
@@ -191,7 +197,8 @@ def _request(
         dynamic=config.dynamic,
         precision=config.precision,
         trt=config.trt,
-        tf32=config.tf32,
+        engine=config.engine,
+        profile=config.profile,
         end2end=config.end2end,
         picture_size=config.picture_size,
         confidence=config.confidence,

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from prunekit.models.segmenter import Segmenter
-from prunekit_export.engine import Profile, build_engine, choose_package
+from prunekit_export.engine import DEFAULT_TARGETS, EngineOptions, Profile, build_engine, choose_package
 from prunekit_export.engine import build as engine
 from prunekit_export.engine.build import sidecar_path
 from prunekit_export.errors import EngineError
@@ -21,6 +21,8 @@ from prunekit_runtime.running.plan import read_plan_header
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 DYNAMIC = Profile((1, 3, 16, 16), (1, 3, 32, 48), (2, 3, 64, 96))
+RTX = EngineOptions(package="tensorrt_rtx")
+RTX_86 = EngineOptions(package="tensorrt_rtx", targets=("SM86",))
 STATIC = Profile(*[(2, 3, 33, 47)] * 3)
 
 
@@ -35,7 +37,11 @@ def test_fp16_engine_and_its_sidecar(dynamic_file: ExportReport, tmp_path: Path)
     phases: list[str] = []
     plan = tmp_path / "half.plan"
     report = build_engine(
-        half.path, plan, profile=DYNAMIC, package="tensorrt_rtx", targets=("SM86", "SM120"), on_progress=phases.append
+        half.path,
+        plan,
+        profile=DYNAMIC,
+        options=EngineOptions(package="tensorrt_rtx", targets=("SM86", "SM120")),
+        on_progress=phases.append,
     )
     assert json.loads(sidecar_path(plan).read_text()) == json.loads(json.dumps(report.to_json()))
     assert report.layers["CONVOLUTION:HALF"] == 3
@@ -51,11 +57,11 @@ def test_fp16_engine_and_its_sidecar(dynamic_file: ExportReport, tmp_path: Path)
 
 @needs_rtx
 def test_fp32_engine_is_fp32_throughout(static_file: ExportReport, tmp_path: Path) -> None:
-    report = build_engine(static_file.path, tmp_path / "full.plan", profile=STATIC, package="tensorrt_rtx")
+    report = build_engine(static_file.path, tmp_path / "full.plan", profile=STATIC, options=RTX)
     assert report.layers["CONVOLUTION:FLOAT"] == 3
     assert not [kind for kind in report.layers if kind.endswith(":HALF")]
     assert report.precision == "fp32"
-    assert report.targets == engine.DEFAULT_TARGETS
+    assert report.targets == DEFAULT_TARGETS
     assert not report.tf32
 
 
@@ -65,7 +71,9 @@ def test_tf32_is_off_unless_asked_for_and_the_sidecar_says_so(
     static_file: ExportReport, tmp_path: Path, tf32: bool
 ) -> None:
     plan = tmp_path / "x.plan"
-    report = build_engine(static_file.path, plan, profile=STATIC, package="tensorrt_rtx", tf32=tf32)
+    report = build_engine(
+        static_file.path, plan, profile=STATIC, options=EngineOptions(package="tensorrt_rtx", tf32=tf32)
+    )
     assert (report.tf32, json.loads(sidecar_path(plan).read_text())["tf32"]) == (tf32, tf32)
 
 
@@ -77,7 +85,7 @@ def test_the_input_may_have_any_name(static_file: ExportReport, tmp_path: Path) 
         node.input[:] = ["picture" if name == old else name for name in node.input]
     model.graph.input[0].name = "picture"
     onnx.save_model(model, tmp_path / "x.onnx")
-    assert build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx").plan_bytes
+    assert build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, options=RTX).plan_bytes
 
 
 @needs_rtx
@@ -88,7 +96,7 @@ def test_file_that_pads_itself_becomes_an_engine_of_any_size(tiny_net: nn.Module
     if half:
         source = save_onnx(Fp16Pass()(onnx.load_model(source)).model, tmp_path / "half.onnx").path
     profile = Profile((1, 3, 17, 21), (1, 3, 32, 48), (2, 3, 65, 99))
-    report = build_engine(source, tmp_path / "x.plan", profile=profile, package="tensorrt_rtx", targets=("SM86",))
+    report = build_engine(source, tmp_path / "x.plan", profile=profile, options=RTX_86)
     assert report.macs == {"fp16" if half else "fp32": 1}
     assert report.layers["CONVOLUTION:HALF" if half else "CONVOLUTION:FLOAT"] == 3
 
@@ -98,7 +106,7 @@ def test_sidecar_says_what_stays_in_float32(static_file: ExportReport, tmp_path:
     model = onnx.load_model(static_file.path)
     kept = frozenset({next(node.name for node in model.graph.node if node.op_type == "Conv")})
     half = save_onnx(Fp16Pass(kept)(model).model, tmp_path / "half.onnx")
-    report = build_engine(half.path, tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx", targets=("SM86",))
+    report = build_engine(half.path, tmp_path / "x.plan", profile=STATIC, options=RTX_86)
     assert report.precision == "mixed"
     assert 0 < report.macs["fp32"] < 1
     assert (report.layers["CONVOLUTION:HALF"], report.layers["CONVOLUTION:FLOAT"]) == (2, 1)
@@ -117,7 +125,7 @@ def test_weights_in_another_file_are_refused(static_file: ExportReport, tmp_path
     model = onnx.load_model(static_file.path)
     onnx.save_model(model, tmp_path / "x.onnx", save_as_external_data=True, location="secret", size_threshold=0)
     with pytest.raises(EngineError, match="in another file"):
-        build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx")
+        build_engine(tmp_path / "x.onnx", tmp_path / "x.plan", profile=STATIC, options=RTX)
 
 
 @needs_rtx
@@ -125,7 +133,10 @@ def test_unknown_target_names_the_choices(static_file: ExportReport, tmp_path: P
     for target in ("SM87", "CURRENT"):
         with pytest.raises(EngineError, match=f"{target} is not a target of TensorRT-RTX.*SM86"):
             build_engine(
-                static_file.path, tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx", targets=(target,)
+                static_file.path,
+                tmp_path / "x.plan",
+                profile=STATIC,
+                options=EngineOptions(package="tensorrt_rtx", targets=(target,)),
             )
     assert not list(tmp_path.iterdir())
 
@@ -138,7 +149,7 @@ def test_parser_error_names_the_node(static_file: ExportReport, tmp_path: Path) 
     path = tmp_path / "strange.onnx"
     onnx.save_model(model, path)
     with pytest.raises(EngineError, match=r"cannot parse the file: node strange \(Det\)"):
-        build_engine(path, tmp_path / "x.plan", profile=STATIC, package="tensorrt_rtx")
+        build_engine(path, tmp_path / "x.plan", profile=STATIC, options=RTX)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +164,14 @@ def test_profile_of_a_fixed_file_is_its_size(
 ) -> None:
     pytest.importorskip("tensorrt_rtx")
     with pytest.raises(EngineError, match=f"axis {axis} is .* three times"):
-        build_engine(static_file.path, tmp_path / "x.plan", profile=profile, package="tensorrt_rtx")
+        build_engine(static_file.path, tmp_path / "x.plan", profile=profile, options=RTX)
 
 
 @needs_rtx
 def test_profile_out_of_order_is_refused(dynamic_file: ExportReport, tmp_path: Path) -> None:
     wrong = Profile((2, 3, 16, 16), (1, 3, 32, 48), (2, 3, 64, 96))
     with pytest.raises(EngineError, match="axis 0 is 2, 1, 2; the file asks for 1 <= minimum"):
-        build_engine(dynamic_file.path, tmp_path / "x.plan", profile=wrong, package="tensorrt_rtx")
+        build_engine(dynamic_file.path, tmp_path / "x.plan", profile=wrong, options=RTX)
 
 
 def test_no_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,4 +240,4 @@ def test_strongly_typed_by_name_whatever_its_number(static_file: ExportReport) -
             "IProgressMonitor": Base,
         },
     )
-    assert engine._Builder(trt, lambda _: None).parse(b"") == 0b10
+    assert engine._Builder(trt, lambda _: None, EngineOptions()).parse(b"") == 0b10

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import prunekit_export.engine.build
+import prunekit_export.engine.options
 
 # What each name in engine.py holds.
 CLASS_OF = {
@@ -25,7 +26,8 @@ CLASS_OF = {
 RTX_ONLY = {"IBuilderConfig.num_compute_capabilities", "IBuilderConfig.set_compute_capability", "ComputeCapability"}
 PYTHON = {"__version__", "__name__", "__members__", "__init__"}
 SNAPSHOTS = sorted((Path(__file__).parent / "trt_api").glob("*.json"))
-SOURCE = Path(prunekit_export.engine.build.__file__).read_text(encoding="utf-8")
+SOURCES = (prunekit_export.engine.build, prunekit_export.engine.options)
+SOURCE = "\n".join(Path(source.__file__).read_text(encoding="utf-8") for source in SOURCES)
 
 
 def used_names(source: str) -> set[str]:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from prunekit.errors import PrunekitError
+from prunekit_export.engine import EngineOptions
 from prunekit_export.errors import ExportError
 from prunekit_export.foreign import FileConfig, export_file, read_foreign
 from prunekit_runtime.preprocessing import resize_bilinear
@@ -211,7 +212,7 @@ def test_a_mask_smaller_than_the_image_is_refused(tmp_path: Path) -> None:
 def test_an_engine_is_built_of_a_file(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX builds engines without a GPU, and is not installed")
     onnx.save_model(_model(dtype=TensorProto.UINT8, layout="NHWC", stride=4), tmp_path / "s.onnx")
-    outcome = export_file(tmp_path / "s.onnx", FileConfig(trt=True, tf32=True), tmp_path / "out")
+    outcome = export_file(tmp_path / "s.onnx", FileConfig(trt=True, engine=EngineOptions(tf32=True)), tmp_path / "out")
     assert outcome.engine is not None
     assert outcome.engine.tf32
     assert (tmp_path / "out" / outcome.engine.plan).stat().st_size == outcome.engine.plan_bytes
