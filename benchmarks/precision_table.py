@@ -2,8 +2,8 @@
 
     python benchmarks/precision_table.py --root .../camvid --out runs/precision
 
-trains street_net for each seed (runs that are there are kept, so it can be interrupted), writes every file and evaluates it on
-all validation images with ONNX Runtime as written, and writes docs/results/precision.md. Speed is not looked at: a CPU says
+trains three networks for each seed (runs that are there are kept, so it can be interrupted), writes every file and evaluates it
+on all validation images with ONNX Runtime as written, and writes docs/results/precision.md. Speed is not looked at: a CPU says
 nothing on an int8 engine.
 """
 
@@ -20,7 +20,12 @@ from prunekit.workflows.train import train
 from prunekit_export.running import evaluate_model
 from prunekit_export.workflow import ExportConfig, export_model
 
-EPOCHS = 15
+NETWORKS: dict[str, tuple[str, str, int, float]] = {
+    "street_net": ("street", "street_net", 15, 4e-3),
+    "DeepLabV3+-MobileNetV2": ("deeplab", "smp:DeepLabV3Plus?encoder=mobilenet_v2", 8, 1e-3),
+    "SegFormer-B0": ("segformer", "smp:Segformer?encoder=mit_b0", 8, 1e-3),
+}
+"""By the name in the table: folder, model, epochs, learning rate. All start from random weights."""
 FILES: dict[str, dict[str, Any]] = {
     "fp16": {"precision": "fp16"},
     "int8, entropy": {"precision": "int8", "calibration": "entropy", "max_miou_drop": 100},
@@ -36,28 +41,34 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder of CamVid")
     parser.add_argument("--out", type=Path, default=Path("runs/precision"), help="where runs and results go")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--table", type=Path, default=Path("docs/results/precision.md"))
     args = parser.parse_args()
-    rows = [row for seed in range(args.seeds) for row in _seed(seed, args.root, args.out)]
-    args.table.write_text(_page(rows, args.seeds))
+    tables = [
+        _table(name, [row for seed in range(args.seeds) for row in _seed(name, seed, args.root, args.out)])
+        for name in args.networks
+    ]
+    args.table.write_text("\n\n".join([_head(args.seeds), *tables]) + "\n")
 
 
-def _seed(seed: int, root: str, out: Path) -> Iterator[dict[str, Any]]:
-    run = RunDirectory(out / f"street-{seed}")
+def _seed(name: str, seed: int, root: str, out: Path) -> Iterator[dict[str, Any]]:
+    folder, model, epochs, lr = NETWORKS[name]
+    run = RunDirectory(out / f"{folder}-{seed}")
     if not (run.path / "model.safetensors").exists():
         run.path.mkdir(parents=True, exist_ok=True)
-        train(_recipe(seed, root), run, resume=any(run.path.iterdir()))
-    for name, options in FILES.items():
-        kept = run.path / f"{name.replace(', ', '-').replace(' ', '-')}.json"
+        train(_recipe(model, epochs, lr, seed, root), run, resume=any(run.path.iterdir()))
+    for file, options in FILES.items():
+        kept = run.path / f"{file.replace(', ', '-').replace(' ', '-')}.json"
         if not kept.exists():
-            write_json(kept, _row(run, name, options, seed))
+            write_json(kept, _row(run, file, options, seed))
         yield json.loads(kept.read_text())
 
 
-def _recipe(seed: int, root: str) -> Any:
+def _recipe(model: str, epochs: int, lr: float, seed: int, root: str) -> Any:
     size = {"height": 180, "width": 240, "crop_height": 160, "crop_width": 208}
-    training = {"epochs": EPOCHS, "lr": 4e-3, "threads": 1, "eval_every": EPOCHS, "seed": seed}
-    return parse_recipe({"data": {"name": "camvid", "root": root, **size}, "train": training})
+    training = {"epochs": epochs, "lr": lr, "threads": 1, "eval_every": epochs, "seed": seed}
+    data = {"name": "camvid", "root": root, **size}
+    return parse_recipe({"data": data, "model": {"name": model}, "train": training})
 
 
 def _row(run: RunDirectory, name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -84,14 +95,20 @@ def _row(run: RunDirectory, name: str, options: dict[str, Any], seed: int) -> di
     }
 
 
-def _page(rows: Sequence[dict[str, Any]], seeds: int) -> str:
+def _head(seeds: int) -> str:
+    return (
+        "# Precisions on CamVid\n\n"
+        f"`python benchmarks/precision_table.py --root .../camvid`: networks from random weights at 180x240, {seeds} seeds. mIoU "
+        "in points of the ONNX files on the 101 validation images, computed by ONNX Runtime on a CPU as the files are written; "
+        "the loss is that against the float32 file of the same seed, mean and range over seeds. int8 is calibrated on 64 "
+        "training images; labels are those shared with the float32 file on the images that the export judges by, 16 for fp16, "
+        "all for int8. No engine was run."
+    )
+
+
+def _table(network: str, rows: Sequence[dict[str, Any]]) -> str:
     lines = [
-        "# Precisions on CamVid",
-        "",
-        f"`python benchmarks/precision_table.py --root .../camvid`: street_net from scratch, {EPOCHS} epochs at 180x240, "
-        f"{seeds} seeds. mIoU in points of the ONNX files on the 101 validation images, computed by ONNX Runtime on a CPU as "
-        "the files are written; the loss is that against the float32 file of the same seed, mean and range over seeds. int8 "
-        "is calibrated on 64 training images. No engine was run.",
+        f"## {network}, {NETWORKS[network][2]} epochs",
         "",
         "| file | mIoU | loss [points] | float32's labels | MACs in int8 | layers in int8 |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -108,7 +125,7 @@ def _page(rows: Sequence[dict[str, Any]], seeds: int) -> str:
             f"| {name} | {_spread([row['miou'] for row in own], 100)} | {_spread(losses, 100)} | {agreement} | "
             f"{100 * statistics.mean(shares):.0f} % | {layers} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _spread(values: Sequence[float], scale: float) -> str:
