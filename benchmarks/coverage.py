@@ -14,23 +14,19 @@ no reference to be exact against: a row is ok if the pruned network runs and ret
 """
 
 import argparse
-import json
-import os
 import random
 import re
 import resource
-import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from coverage_networks import Case, all_cases, make_lively
 from coverage_table import write_table
+from processes import Limits, Row, Task, file_name, read_row, run_all, write_row
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -41,22 +37,21 @@ from prunekit.pruning.surgery import make_plan
 TOLERANCE = 1e-4
 TOOLS = ("prunekit", "torch_pruning")
 ROOT = Path(__file__).parent.parent
-Row = dict[str, Any]
 
 
 def main() -> None:
     """Run what is missing, then write the table."""
     args = _arguments()
     if args.row:
-        _write(
-            args.out / _file(args.row, args.tool), measure(all_cases(args.row.partition("/")[0])[args.row], args.tool)
-        )
+        row = measure(all_cases(args.row.partition("/")[0])[args.row], args.tool)
+        write_row(args.out / file_name(args.row, args.tool), row)
         return
     names = [name for name in all_cases() if re.search(args.only, name)]
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.table:
-        _run_all([(name, tool) for name in names for tool in args.tools], args)
-    rows = {(name, tool): _read(args.out / _file(name, tool)) for name in names for tool in TOOLS}
+        tasks = [_task(name, tool, args.out) for name in names for tool in args.tools]
+        run_all(tasks, args.jobs, Limits(args.limit_s, args.limit_gib))
+    rows = {(name, tool): read_row(args.out / file_name(name, tool)) for name in names for tool in TOOLS}
     write_table({key: row for key, row in rows.items() if row}, args.to)
 
 
@@ -75,90 +70,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run_all(tasks: Sequence[tuple[str, str]], args: argparse.Namespace) -> None:
-    waiting = [task for task in tasks if not (args.out / _file(*task)).exists()]
-    running: list[Process] = []
-    done, total = 0, len(waiting)
-    try:
-        while waiting or running:
-            while waiting and len(running) < args.jobs:
-                running.append(Process(*waiting.pop(0), args))
-            time.sleep(0.1)
-            for process in [process for process in running if process.finished()]:
-                running.remove(process)
-                done += 1
-                print(f"{done}/{total} {process.tool:13} {process.name}: {process.outcome()}", flush=True)
-    finally:
-        for process in running:
-            process.child.kill()
-
-
-class Process:
-    """One row of one tool in a process of its own, with limits on time and memory."""
-
-    def __init__(self, name: str, tool: str, args: argparse.Namespace) -> None:
-        self.name, self.tool, self.args = name, tool, args
-        self.file: Path = args.out / _file(name, tool)
-        self.started_s = time.perf_counter()
-        self.peak_gib = 0.0
-        self.log = self.file.with_suffix(".log")
-        command = [sys.executable, __file__, "--row", name, "--tool", tool, "--out", str(args.out)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        with self.log.open("w") as log:
-            self.child = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    def finished(self) -> bool:
-        """Tell whether the process has ended or was stopped at a limit; either way there is a JSON file then."""
-        if self.child.poll() is None:
-            self.peak_gib = max(self.peak_gib, _resident_gib(self.child.pid))
-            too_late = time.perf_counter() - self.started_s > self.args.limit_s
-            if not too_late and self.peak_gib < self.args.limit_gib:
-                return False
-            self.child.kill()
-            self.child.wait()
-            limit = f"time: {self.args.limit_s:g} s" if too_late else f"memory: {self.args.limit_gib:g} GiB"
-            self._failed(f"over the limit of {limit}")
-        elif not self.file.exists():
-            self._failed(f"the process ended with {self.child.returncode}: {_last_line(self.log)}")
-        self.log.unlink(missing_ok=True)
-        return True
-
-    def _failed(self, error: str) -> None:
-        _write(self.file, {"status": "failed", "error": error, "peak_gib": self.peak_gib})
-
-    def outcome(self) -> str:
-        """Return one line on what came out."""
-        row = _read(self.file)
-        return f"{row['status']} {row.get('error', '')}"[:160]
-
-
-def _resident_gib(pid: int) -> float:
-    """Linux: the highest resident size so far."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 2**20 if found else 0.0
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"
-
-
-def _file(name: str, tool: str) -> str:
-    return f"{re.sub(r'[^A-Za-z0-9_.+-]', '~', name)}.{tool}.json"
-
-
-def _write(file: Path, row: Row) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(row, indent=1))
-    part.replace(file)
-
-
-def _read(file: Path) -> Row:
-    return json.loads(file.read_text()) if file.exists() else {}
+def _task(name: str, tool: str, out: Path) -> Task:
+    command = [sys.executable, __file__, "--row", name, "--tool", tool, "--out", str(out)]
+    return Task(f"{tool:13} {name}", command, out / file_name(name, tool))
 
 
 def measure(case: Case, tool: str) -> Row:
@@ -175,7 +89,7 @@ def measure(case: Case, tool: str) -> Row:
         return {**row, "status": "not built", "error": _text(error)}
     row["params"] = sum(parameter.numel() for parameter in network.parameters())
     begun_s = time.process_time()
-    run: Callable[[nn.Module, Tensor, Row], None] = _prunekit if tool == "prunekit" else _torch_pruning
+    run = _prunekit if tool == "prunekit" else _torch_pruning
     try:
         run(network, images_13HW, row)
     except Exception as error:
@@ -199,7 +113,7 @@ def _prunekit(network: nn.Module, images_13HW: Tensor, row: Row) -> None:
     finally:
         row["analysis_cpu_s"] = time.process_time() - begun_s
     row |= _frozen(coupling)
-    keep = {group.name: _half(group.width) for group in coupling.free}
+    keep = {group.name: half_of(group.width) for group in coupling.free}
     row["macs_removed"] = 1 - coupling.macs(keep) / coupling.macs()
     plan = make_plan(coupling, keep)
     row["params_removed"] = 1 - sum(p.numel() for p in pruned(network, plan).parameters()) / row["params"]
@@ -208,7 +122,8 @@ def _prunekit(network: nn.Module, images_13HW: Tensor, row: Row) -> None:
     row["status"] = "exact" if row["error_relative"] <= TOLERANCE else "inexact"
 
 
-def _half(width: int) -> list[int]:
+def half_of(width: int) -> list[int]:
+    """Return half of the positions of a group, at random, the same each time."""
     return sorted(random.Random(width).sample(range(width), (width + 1) // 2))
 
 

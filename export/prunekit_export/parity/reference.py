@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as SlowConv
+from onnx.reference.ops.op_conv_transpose import ConvTranspose as SlowConvTranspose
 
 from prunekit_export.parity.rounding import rounded
 from prunekit_export.precision import open_session
@@ -57,6 +58,42 @@ class Conv(OpRun):
         return (result.numpy().astype(images.dtype),)
 
 
+class ConvTranspose(OpRun):
+    """Transposed convolution by torch; the evaluator's own fails on several groups and takes minutes for a picture.
+
+    Padding rules by name, and a given output's shape, are left to it.
+    """
+
+    op_domain = ""
+
+    def _run(
+        self,
+        images: npt.NDArray[Any],
+        weight: npt.NDArray[Any],
+        bias: npt.NDArray[Any] | None = None,
+        **attributes: Any,
+    ) -> tuple[npt.NDArray[Any]]:
+        named = attributes.get("auto_pad") not in (None, "NOTSET", b"NOTSET") or attributes.get("output_shape")
+        if images.ndim != 4 or named:
+            slow: Any = SlowConvTranspose
+            return (slow.eval(images, weight, bias, **attributes),)
+        sums = torch.float64 if images.dtype == "float64" else torch.float32
+        whole = F.conv_transpose2d(
+            torch.from_numpy(images).to(sums),
+            torch.from_numpy(weight.copy()).to(sums),
+            stride=tuple(attributes.get("strides") or (1, 1)),
+            dilation=tuple(attributes.get("dilations") or (1, 1)),
+            groups=attributes.get("group") or 1,
+        )
+        top, left, bottom, right = attributes.get("pads") or (0, 0, 0, 0)
+        below, beside = attributes.get("output_padding") or (0, 0)
+        # Negative padding crops: what `pads` take off may reach into the rows that `output_padding` adds.
+        result = F.pad(whole, (-left, beside - right, -top, below - bottom))
+        if bias is not None:
+            result = result + torch.from_numpy(bias.copy()).to(sums)[:, None, None]
+        return (result.numpy().astype(images.dtype),)
+
+
 class RoundingRunner:
     """Run a model with fp16 inside in ONNX Runtime, each result rounded to what the file says.
 
@@ -82,7 +119,7 @@ class ReferenceRunner:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.name = f"onnx.reference {onnx.__version__}"
-        self._evaluator = ReferenceEvaluator(model, new_ops=[Conv])
+        self._evaluator = ReferenceEvaluator(model, new_ops=[Conv, ConvTranspose])
         self._input = model.graph.input[0].name
 
     def run(self, images_N3hw: npt.NDArray[Any]) -> npt.NDArray[Any]:

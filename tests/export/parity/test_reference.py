@@ -62,3 +62,41 @@ def test_overflow_is_infinite_as_on_a_gpu() -> None:
     assert np.isinf(runner.run(np.full((1, 1, 1, 1), 300, dtype=np.float16))).all()
     assert runner.name.startswith("onnx.reference")
     assert pytest.approx(600) == float(runner.run(np.full((1, 1, 1, 1), 2, dtype=np.float16)).max())
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**31),
+    groups=st.sampled_from([1, 2, 4]),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    pads=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    extra=st.lists(st.integers(0, 1), min_size=2, max_size=2),
+    bias=st.booleans(),
+)
+def test_transposed_convolution_equals_onnx_runtime(
+    seed: int, groups: int, stride: int, dilation: int, pads: list[int], extra: list[int], bias: bool
+) -> None:
+    """Not the onnx package's own, which fails on several groups."""
+    from prunekit_export.precision import open_session
+
+    random = np.random.default_rng(seed)
+    attributes = {"strides": [stride] * 2, "group": groups, "pads": pads, "dilations": [dilation] * 2}
+    if stride > 1:
+        attributes["output_padding"] = extra
+    weight = random.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    initialisers = [onnx.numpy_helper.from_array(weight, "w")]
+    if bias:
+        values = random.standard_normal(3 * groups).astype(np.float32)
+        initialisers.append(onnx.numpy_helper.from_array(values, "b"))
+    graph = helper.make_graph(
+        [helper.make_node("ConvTranspose", ["images", "w", "b"][: 2 + bias], ["logits"], **attributes)],
+        "transposed",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [2, 4, 6, 5])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        initialisers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    images = random.standard_normal((2, 4, 6, 5)).astype(np.float32)
+    expected = open_session(model).run(None, {"images": images})[0]
+    np.testing.assert_allclose(ReferenceRunner(model).run(images), expected, atol=1e-5)
