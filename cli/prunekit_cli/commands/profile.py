@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 PANELS = {
     "What to measure": ("against", "provider", "threads", "batch", "runs"),
-    "What to write": ("samples", "strict", "as_json", "help"),
+    "What to write": ("layers", "samples", "strict", "as_json", "help"),
 }
 NOT_STABLE = 3
+SHOWN_LAYERS = 15
 EXAMPLES = (
     "prunekit profile runs/0002-prune/export/model.onnx",
     "prunekit profile runs/0002-prune/export/model.onnx --against runs/0001-train/export/model.onnx",
     "prunekit profile runs/0002-prune --against runs/0001-train --runs 50",
+    "prunekit profile runs/0002-prune/export/model.onnx --layers",
 )
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run directory, .onnx file or engine (.plan).")]
@@ -38,6 +40,13 @@ Runs = Annotated[int, typer.Option("--runs", help="Measured runs.")]
 Batch = Annotated[int, typer.Option("--batch", help="Batch size.")]
 SamplesOption = Annotated[
     Path | None, typer.Option("--samples", metavar="FILE", help="Write the wall and CPU time of every run as CSV.")
+]
+Layers = Annotated[
+    bool,
+    typer.Option(
+        "--layers",
+        help="Also list the slowest layers of an ONNX file and their modules; on the CPU, by ONNX Runtime.",
+    ),
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with 3 if the numbers are noisy, or the device was throttled.")
@@ -55,6 +64,7 @@ def command(
     batch: Batch = 1,
     warmup: Warmup = 20,
     runs: Runs = 200,
+    layers: Layers = False,
     samples: SamplesOption = None,
     strict: Strict = False,
     trust_code: options.TrustOption = False,
@@ -74,6 +84,7 @@ def command(
         threads=threads,
         warmup_runs=warmup,
         runs=runs,
+        layers=layers,
     )
     paths = [model] if against is None else [model, against]
     for path in paths:
@@ -147,8 +158,24 @@ def _show(report: "ProfileReport") -> None:
             "of alternating runs)."
         )
     for entry in report.models:
+        if entry.layers:
+            _show_layers(entry)
+    for entry in report.models:
         for reason in entry.reasons:
             output.say(f"{entry.model}: {entry.verdict}: {reason}")
+
+
+def _show_layers(entry: "ModelLatency") -> None:
+    shown = entry.layers[:SHOWN_LAYERS]
+    rows = [
+        (layer.module or "-", layer.node, layer.op, formats.milliseconds(layer.ms), f"{100 * layer.share:.1f} %")
+        for layer in shown
+    ]
+    rest = sum(layer.share for layer in entry.layers[SHOWN_LAYERS:])
+    if rest:
+        rows.append((f"({len(entry.layers) - len(shown)} others)", "", "", "", f"{100 * rest:.1f} %"))
+    title = f"Layers of {entry.model}: {sum(layer.ms for layer in entry.layers):.2f} ms in all, timed one by one"
+    output.show(Table(title, ("module", "node", "operator", "time", "share"), rows))
 
 
 def _model(entry: "ModelLatency") -> tuple[str, str]:

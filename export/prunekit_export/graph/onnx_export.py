@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from prunekit_export.errors import ExportError
 from prunekit_export.graph.guards import AXES, SizeCondition, SizeConditions, check_exportable, refuse_conditions
 from prunekit_export.graph.pad import PadPass
 from prunekit_export.graph.pass_base import run_passes
+from prunekit_export.graph.scopes import scopes_of
 from prunekit_export.graph.strip import StripPass
+from prunekit_runtime.timing.modules import MODULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,9 +90,10 @@ def export_onnx(
         refuse_conditions(conditions.broken(height, width), height, width)
     check_exportable(program, dynamic=dynamic)
     model = _to_onnx(program)
+    modules = {MODULES: json.dumps(scopes_of(model), separators=(",", ":"), sort_keys=True)}
     _name_dims_(model, dynamic=dynamic)
     model = run_passes(model, [StripPass(), PadPass(stride)]).model
-    set_metadata_(model, metadata or {})
+    set_metadata_(model, modules | dict(metadata or {}))
     report = save_onnx(model, path, stride=stride)
     return dataclasses.replace(report, edges=conditions.edges(height, width))
 

@@ -6,6 +6,8 @@ One runner is opened for all of them, with the contract that lies beside the mod
 from prunekit_export.running.evaluating import EvalReport as EvalReport
 from prunekit_export.running.evaluating import evaluate_model as evaluate_model
 from prunekit_export.running.evaluating import evaluate_runner as evaluate_runner
+from prunekit_export.running.layers import LayerTime as LayerTime
+from prunekit_export.running.layers import profile_layers as profile_layers
 from prunekit_export.running.profiling import ModelLatency as ModelLatency
 from prunekit_export.running.profiling import ProfileConfig as ProfileConfig
 from prunekit_export.running.profiling import ProfileReport as ProfileReport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunekit_export.errors import ExportUsageError
+from prunekit_export.running.layers import LayerTime, profile_layers
 from prunekit_export.running.runners import contract_of_runner, open_runner
 from prunekit_runtime.measuring.conditions import read_conditions
 from prunekit_runtime.measuring.frames import median_interval_ms, ratio_of, verdict
 from prunekit_runtime.measuring.latency import alternate, peak_memory_bytes, summarise
 from prunekit_runtime.running.ort import MAX_THREADS
 from prunekit_runtime.running.runner import check_finite, check_memory
+from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 
 MOST = 10**6  # of runs or images
+MOST_LAYER_RUNS = 50
 _MOST_WAITED = 0.05  # of a single thread's time
 
 
@@ -49,6 +53,8 @@ class ProfileConfig:
     """Runs before the first that counts."""
     runs: int = 200
     """Runs that count."""
+    layers: bool = False
+    """Also time the layers of each ONNX file, by themselves, after the models."""
 
     def __post_init__(self) -> None:
         if (self.height == 0) != (self.width == 0) or min(self.height, self.width) < 0:
@@ -80,6 +86,8 @@ class ModelLatency:
     """What was timed: prepared images to logits, or pictures to labels, all between inside."""
     input_shape: tuple[int, ...] = ()
     """(N, 3, h, w), or of pictures (N, H, W, 3)."""
+    layers: tuple[LayerTime, ...] = ()
+    """The slowest first, where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,8 @@ def profile_models(
     Raises:
         PrunekitError: a model cannot be opened or run, its logits are not finite, or the input's size is not known.
     """
+    if config.layers:
+        _check_layers(paths, config)
     with ExitStack() as stack:
         runners = [
             stack.enter_context(
@@ -148,17 +158,40 @@ def profile_models(
         judge = _Judge(config, before, read_conditions(None))
     if on_samples is not None:
         on_samples(samples)
+    models = tuple(
+        judge.model(path, runner, taken, given.shape)
+        for path, runner, taken, given in zip(paths, runners, samples, inputs, strict=True)
+    )
     return ProfileReport(
-        models=tuple(
-            judge.model(path, runner, taken, given.shape)
-            for path, runner, taken, given in zip(paths, runners, samples, inputs, strict=True)
-        ),
+        models=_with_layers(models, inputs, config) if config.layers else models,
         speed_up_interval=_ratio(samples),
         height=inputs[0].shape[1 if runners[0].graph == "labels" else 2],
         width=inputs[0].shape[2 if runners[0].graph == "labels" else 3],
         batch=config.batch,
         threads=config.threads,
         peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def _check_layers(paths: Sequence[Path], config: ProfileConfig) -> None:
+    wrong = next((path for path in paths if path.suffix != ".onnx"), None)
+    if wrong is not None or config.provider not in (None, "cpu"):
+        got = f"{wrong} is none" if wrong is not None else f"provider {config.provider} was asked for"
+        raise ExportUsageError(
+            f"Layers are timed of ONNX files, by ONNX Runtime on the CPU; {got}. Give the .onnx file of its export, "
+            f"without {spelled('--provider', 'provider')}, or leave out {spelled('--layers', 'layers')}."
+        )
+
+
+def _with_layers(
+    models: Sequence[ModelLatency], inputs: Sequence[FloatArray | ByteArray], config: ProfileConfig
+) -> tuple[ModelLatency, ...]:
+    def timed(model: ModelLatency, given: FloatArray | ByteArray) -> tuple[LayerTime, ...]:
+        effort = {"threads": config.threads, "runs": min(config.runs, MOST_LAYER_RUNS), "warmup": 2}
+        return tuple(profile_layers(model.model, given, **effort))
+
+    return tuple(
+        dataclasses.replace(model, layers=timed(model, given)) for model, given in zip(models, inputs, strict=True)
     )
 
 

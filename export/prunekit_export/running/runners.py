@@ -114,7 +114,10 @@ def contract_for(runner: Runner, path: Path) -> Preprocessing:
     """
     contract = contract_of_runner(runner, path)
     if contract is None:
-        raise ExportUsageError(f"{path} has no {CONTRACT} beside it. Export it again with prunekit export.")
+        raise ExportUsageError(
+            f"{path} has no {CONTRACT} beside it, which says how images are prepared. Copy the one of its export; "
+            f"for a file of another tool write one: prunekit export {path}"
+        )
     return contract
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from prunekit_export.errors import ExportError
 from prunekit_export.graph import ExportReport, export_onnx, save_onnx, set_metadata_
 from prunekit_export.graph.onnx_export import check_onnx
 from prunekit_export.parity import parity
+from prunekit_runtime.timing.modules import MODULES, read_modules
 
 
 class Applied(nn.Module):
@@ -50,7 +52,7 @@ def test_dynamic_file_has_the_agreed_names(dynamic_file: ExportReport) -> None:
     assert dynamic_file.output_dims == ("batch", 5, "height", "width")
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["images", "logits"]
     assert (dynamic_file.opset, dynamic_file.ir_version) == (20, 10)
-    assert {p.key: p.value for p in model.metadata_props} == {"prunekit.note": "kept"}
+    assert {p.key: p.value for p in model.metadata_props} == {"prunekit.note": "kept", MODULES: ANY}
     assert dynamic_file.onnx_bytes == dynamic_file.path.stat().st_size
 
 
@@ -201,6 +203,7 @@ def test_other_opset_and_broken_graph_are_refused(static_file: ExportReport, tmp
 
 def test_metadata_replaces_and_keeps(static_file: ExportReport) -> None:
     model = onnx.load_model(static_file.path)
+    model.ClearField("metadata_props")
     set_metadata_(model, {"b": "1", "a": "2"})
     set_metadata_(model, {"b": "3"})
     assert [(p.key, p.value) for p in model.metadata_props] == [("a", "2"), ("b", "3")]
@@ -235,3 +238,14 @@ def test_attention_with_a_mask_and_views_is_written_and_right(tmp_path: Path, wi
     export_onnx(net, tmp_path / "model.onnx", height=64, width=64, dynamic=False)
     report = parity(net, tmp_path / "model.onnx", shapes=[(1, 64, 64)])
     assert report.max_rel < 1e-5
+
+
+def test_nodes_tell_the_modules_that_they_come_from(tiny_net: nn.Module, dynamic_file: ExportReport) -> None:
+    model = onnx.load_model(dynamic_file.path)
+    modules = read_modules(next(entry.value for entry in model.metadata_props if entry.key == MODULES))
+    convolutions = [modules[node.name] for node in model.graph.node if node.op_type == "Conv"]
+    # A batch norm that follows is merged into the first one, and its name taken.
+    assert convolutions[0] in ("first", "norm")
+    assert convolutions[1:] == ["second", "head"]
+    assert set(modules.values()) <= {name for name, _ in tiny_net.named_modules()}
+    assert "/" not in "".join(modules.values()), "no path of the machine that wrote it"
