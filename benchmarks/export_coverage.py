@@ -200,13 +200,15 @@ def _job(stage: Stage, segmenter: Segmenter, size_HW: tuple[int, int], *, dynami
 def _fp32(job: Job, path: Path) -> Row:
     request = job.request
     size = {"height": request.height, "width": request.width}
+    stride = int(getattr(request.segmenter, "stride", 1))
     report = export_onnx(
         request.segmenter,
         path,
-        **size,
+        height=request.height,
+        width=request.width,
         dynamic=request.dynamic,
         batch=1,
-        stride=int(getattr(request.segmenter, "stride", 1)),
+        stride=stride,
     )
     shapes = parity_shapes(**size, batch=1, dynamic=request.dynamic, stride=report.stride)
     if request.dynamic:  # a fifth: one more that is off the stride, of two images

@@ -24,7 +24,8 @@ def check_exportable(program: torch.export.ExportedProgram, *, dynamic: bool) ->
 
     Raises:
         ExportError: an antialiased resize (TensorRT's parser has none), or with `dynamic` height and width an
-            adaptive pool to more than 1 x 1 (the exporter writes the traced size's windows, wrong at any other).
+            adaptive pool to more than 1 x 1 that is not written as products (the exporter writes the traced size's
+            windows, wrong at any other).
     """
     for node in _calls(program):
         operator = str(node.target).removeprefix("aten.").partition(".")[0]
@@ -34,7 +35,7 @@ def check_exportable(program: torch.export.ExportedProgram, *, dynamic: bool) ->
         if dynamic and "adaptive" in operator and "pool2d" in operator and _cells(node) != 1:
             raise ExportError(
                 f"{where} pools to {list(node.args[1])}, which is right at one image size only. "
-                "Export with a fixed size (--static), or pool to 1 x 1."
+                "Export with a fixed size (--static), pool to 1 x 1, or take averages (adaptive_avg_pool2d)."
             )
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -174,18 +175,32 @@ def _trace(
 ) -> torch.export.ExportedProgram:
     import torch
 
+    from prunekit_export.graph.adaptive import SizedPooling
+
     # torch.export takes sizes 0 and 1 for constants: trace a dynamic batch with 2, and at least two strides a side.
     images_B3HW = torch.zeros(batch, 3, height, width)
     if dynamic:
         images_B3HW = torch.zeros(2, 3, *(max(_rounded_up(side, stride), 2 * stride) for side in (height, width)))
     shapes = (_dynamic_dims(stride),) if dynamic else None
+    pooling = SizedPooling() if dynamic else nullcontext()
     try:
-        with torch.no_grad():
-            return torch.export.export(frozen_copy(segmenter), (images_B3HW,), dynamic_shapes=shapes, strict=False)
+        with torch.no_grad(), pooling:
+            program = torch.export.export(frozen_copy(segmenter), (images_B3HW,), dynamic_shapes=shapes, strict=False)
+            return _reshaping(program)
     except Exception as error:
         advice = " A network whose Python depends on the size exports with a fixed one (--static)." if dynamic else ""
         size = f"{tuple(images_B3HW.shape)}{' with dynamic batch, height, width' if dynamic else ''}"
         raise ExportError(f"torch.export cannot trace the network at {size}: {_summary(error)}.{advice}") from error
+
+
+def _reshaping(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Let views be reshapes: attention that is taken apart lies in memory in another way than its views were traced."""
+    import torch
+
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target == torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
+    return program
 
 
 def _dynamic_dims(stride: int) -> dict[int, Any]:

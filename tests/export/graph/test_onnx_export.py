@@ -145,12 +145,11 @@ def test_branch_on_the_size_is_named_with_the_way_out(
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: resized(F.adaptive_avg_pool2d(x, 3), x), r"pools to \[3, 3\].*--static"),
         (lambda x: resized(F.adaptive_max_pool2d(x, (2, 1)), x), r"pools to \[2, 1\].*--static"),
         (lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True), "antialias=False"),
         (lambda x: x[:, :2] if x.shape[-1] == 48 else x, "--static"),
     ],
-    ids=["average", "maximum", "antialias", "python-branch"],
+    ids=["maximum", "antialias", "python-branch"],
 )
 def test_what_would_be_wrong_at_other_sizes_is_refused(
     function: Callable[[Tensor], Tensor], message: str, tmp_path: Path
@@ -176,7 +175,7 @@ def test_error_inside_the_exporter_is_one_sentence(tmp_path: Path, monkeypatch: 
 
 
 def test_module_of_the_refused_pool_is_named(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(2))
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveMaxPool2d(2))
     with pytest.raises(ExportError, match="Module 1 pools"):
         export_onnx(net, tmp_path / "model.onnx", height=8, width=8, dynamic=True)
 

@@ -233,9 +233,9 @@ class FakeRunner:
 def test_engines_are_timed_by_the_gpus_own_clock(monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
     built: list[tuple[Any, bytes]] = []
 
-    def build(source: Path, plan: Path, *, profile: Any, package: str) -> None:
+    def build(source: Path, plan: Path, *, profile: Any, options: Any) -> None:
         built.append((profile, source.read_bytes()))
-        assert package == "tensorrt"
+        assert options.package == "tensorrt"
         plan.write_bytes(b"plan")
 
     monkeypatch.setattr(engine_timing, "require", lambda _: SimpleNamespace(__version__="10.9"))
