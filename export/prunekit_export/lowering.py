@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import ExportReport, save_onnx, set_metadata_
 from prunekit_export.job import Written, compact
-from prunekit_export.parity import RoundingError, rounded
-from prunekit_export.precision import Fp16Pass, macs_by_type, scan_ranges, shares
+from prunekit_export.precision import Fp16Pass, RoundingError, macs_by_type, rounded, scan_ranges, shares
 from prunekit_export.quantising import (
     Cost,
     Found,

@@ -10,5 +10,3 @@ from prunekit_export.parity.compare import parity as parity
 from prunekit_export.parity.compare import parity_shapes as parity_shapes
 from prunekit_export.parity.pictures import PictureParity as PictureParity
 from prunekit_export.parity.pictures import picture_parity as picture_parity
-from prunekit_export.parity.rounding import RoundingError as RoundingError
-from prunekit_export.parity.rounding import rounded as rounded

@@ -247,7 +247,7 @@ def _rows_in_reference(comparison: _Comparison, shapes: Sequence[Shape]) -> tupl
 
 def _half_runner(model: onnx.ModelProto) -> RoundingRunner | ReferenceRunner:
     from prunekit_export.parity.reference import ReferenceRunner, RoundingRunner
-    from prunekit_export.parity.rounding import RoundingError
+    from prunekit_export.precision import RoundingError
 
     try:
         return RoundingRunner(model)

@@ -16,8 +16,7 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as SlowConv
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as SlowConvTranspose
 
-from prunekit_export.parity.rounding import rounded
-from prunekit_export.precision import open_session
+from prunekit_export.precision import open_session, rounded
 from prunekit_runtime.running.ort import require_onnxruntime
 
 if TYPE_CHECKING:

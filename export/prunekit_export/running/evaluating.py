@@ -75,7 +75,9 @@ def evaluate_model(
     with told(on_progress):
         dataset = open_dataset(data, split, trust_code=trust_code or own_data)
         check_labels(dataset, split, data)
-    with open_runner(path, provider=provider, threads=threads, trust_code=trust_code, graph=None) as runner:
+    with open_runner(
+        path, provider=provider, threads=threads, trust_code=trust_code, graph=None, rounding=True
+    ) as runner:
         contract = contract_for(runner, path)
         _check_names(path, dataset.classes.names, as_many=runner.graph == "labels")
         if on_ready is not None:

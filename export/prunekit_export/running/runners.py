@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
+
+from google.protobuf.message import DecodeError
 
 from prunekit_export.errors import ExportError, ExportUsageError
 from prunekit_export.staging import refuse_unproved
@@ -11,8 +15,6 @@ from prunekit_runtime.running.opening import open_runner as open_file
 from prunekit_runtime.running.runner import ClosingRunner, Graph, Runner, Shape, check_images
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from prunekit_runtime.preprocessing import Preprocessing
@@ -78,6 +80,7 @@ def open_runner(
     threads: int = 0,
     trust_code: bool = False,
     graph: Graph | None = "logits",
+    rounding: bool = False,
 ) -> Runner:
     """Open a model by what it is: a folder is a run, .onnx goes to ONNX Runtime, .plan and .engine to TensorRT.
 
@@ -87,6 +90,8 @@ def open_runner(
         threads: CPU threads; 0 leaves the choice to the library.
         trust_code: run the python: factory of a run that others made.
         graph: what the caller can run, None for either.
+        rounding: let a file with fp16 inside give fp16's numbers on the CPU too, where ONNX Runtime computes most of it
+            in float32: each result is rounded, which takes time of its own.
 
     Raises:
         PrunekitError: it is no model, belongs to an export that is not finished, or cannot run there.
@@ -94,7 +99,33 @@ def open_runner(
     if path.is_dir():
         return _open_run(path, provider, threads, trust_code=trust_code)
     refuse_unproved(path)
+    if rounding and path.suffix == ".onnx" and provider in (None, "cpu") and path.is_file():
+        runner = _rounding_runner(path, threads, graph)
+        if runner is not None:
+            return runner
     return open_file(path, provider=cast("Provider | None", provider), threads=threads or None, graph=graph)
+
+
+def _rounding_runner(path: Path, threads: int, graph: Graph | None) -> Runner | None:
+    """Return a runner that rounds to fp16 as the file says; None where it holds none, or cannot be written so."""
+    import onnx
+
+    from prunekit_export.precision import RoundingError, holds_half, rounded
+    from prunekit_runtime.running.ort import OrtRunner
+
+    try:
+        model = onnx.load_model(path)
+        written = rounded(model) if holds_half(model) else None
+    except (RoundingError, DecodeError, OSError):  # what is no model is refused where it is opened
+        return None
+    if written is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder) / path.name
+        copied.write_bytes(written.SerializeToString())
+        runner = OrtRunner(copied, threads=threads, optimise=False, graph=graph)
+    runner.path, runner.name = path, f"{runner.name.removesuffix(', as written')}, results rounded to fp16"
+    return runner
 
 
 def _open_run(path: Path, provider: str | None, threads: int, *, trust_code: bool) -> Runner:

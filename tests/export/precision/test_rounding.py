@@ -9,8 +9,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from prunekit_export.parity.reference import RoundingRunner
-from prunekit_export.parity.rounding import RoundingError, rounded
-from prunekit_export.precision import Fp16Pass
+from prunekit_export.precision import Fp16Pass, RoundingError, rounded
 
 
 def _half(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], shape: list[object]) -> onnx.ModelProto:
