@@ -188,6 +188,8 @@ def _parity_json(
     full: Written, half: Written | None, low: WrittenInt8 | None, labels: list[PictureParity]
 ) -> dict[str, Any]:
     return {
+        "exporter": full.onnx.route,
+        "fixed": list(full.onnx.fixed),
         "files": [written.parity.to_json() for written in (full, half) if written],
         "labels": [each.to_json() for each in labels],
         "ranges": half.ranges.to_json() if half and half.ranges else None,

@@ -8,6 +8,7 @@ from prunekit_cli.showing.output import Table
 
 if TYPE_CHECKING:
     from prunekit.folding.fold import FoldReport
+    from prunekit_export.graph import ExportReport
     from prunekit_export.parity import ParityReport, PictureParity
     from prunekit_export.quantising import Cost, QuantisedReport
     from prunekit_export.workflow import ExportOutcome
@@ -20,6 +21,8 @@ def show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     summary = outcome.summary
     sizes = [(str(path), formats.file_size(path.stat().st_size)) for path in summary.files]
     output.show(Table("Files", ("file", "size"), sizes))
+    if summary.onnx.route != "torch.export":
+        output.say(_older_route(summary.onnx))
     for report in filter(None, (summary.parity, summary.parity_fp16)):
         title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
         output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
@@ -38,6 +41,15 @@ def show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     # The run is read again for its data, which may be somebody's code.
     evaluate = f"   or   prunekit eval {summary.onnx_path}{trust}" if has_images else ""
     output.say(f"Next: prunekit profile {summary.onnx_path}{evaluate}")
+
+
+def _older_route(written: "ExportReport") -> str:
+    fixed = "".join(f"\n* {text}" for text in written.fixed)
+    return (
+        f"torch.export cannot trace this network, so torch's older exporter ({written.route}) wrote it, from one run "
+        "of the network: a decision in Python that depends on pixel values is fixed in the file."
+        + (f" It warns of:{fixed}" if fixed else " It warns of none.")
+    )
 
 
 def show_int8(report: "QuantisedReport") -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prunekit.run import write_atomically
 from prunekit_export.errors import ExportError
 from prunekit_export.graph.guards import AXES, SizeCondition, SizeConditions, check_exportable, refuse_conditions
+from prunekit_export.graph.older_route import OLDER_ROUTE, RouteError, by_torchscript
 from prunekit_export.graph.pad import PadPass
 from prunekit_export.graph.pass_base import run_passes
 from prunekit_export.graph.scopes import scopes_of
@@ -52,6 +53,10 @@ class ExportReport:
     stride: int
     edges: tuple[tuple[int, int], ...] = ()
     """Small sizes (height, width) at which the traced path may be another than the network's, to be tried."""
+    route: str = "torch.export"
+    """Which of torch's exporters wrote it."""
+    fixed: tuple[str, ...] = ()
+    """Where the older exporter may have fixed something of the image that it traced."""
 
 
 def export_onnx(
@@ -78,9 +83,45 @@ def export_onnx(
         metadata: strings kept inside the file.
 
     Raises:
-        ExportError: the network does not trace, its Python depends on the size, or a guard refuses it.
+        ExportError: the network does not trace, with a fixed size in neither of torch's ways; its Python depends on the
+            size; or a guard refuses it.
     """
-    stride = stride if dynamic else 1
+    if dynamic:
+        return _of_program(segmenter, path, height, width, batch=batch, stride=stride, dynamic=True, metadata=metadata)
+    try:
+        return _of_program(segmenter, path, height, width, batch=batch, stride=1, dynamic=False, metadata=metadata)
+    except RouteError as error:
+        return _of_trace(segmenter, path, (batch, 3, height, width), metadata, error)
+
+
+def _of_trace(
+    segmenter: torch.nn.Module,
+    path: Path,
+    shape: tuple[int, int, int, int],
+    metadata: Mapping[str, str] | None,
+    failed: RouteError,
+) -> ExportReport:
+    """Export by the older exporter where the newer one has failed."""
+    try:
+        model, fixed = by_torchscript(frozen_copy(segmenter), shape, OPSET, (INPUT, OUTPUT))
+    except RouteError as error:
+        raise ExportError(f"{failed} The older exporter ({OLDER_ROUTE}) fails as well: {error}.") from failed
+    model = run_passes(model, [StripPass()]).model
+    set_metadata_(model, metadata or {})
+    return dataclasses.replace(save_onnx(model, path), route=OLDER_ROUTE, fixed=fixed)
+
+
+def _of_program(
+    segmenter: torch.nn.Module,
+    path: Path,
+    height: int,
+    width: int,
+    *,
+    batch: int,
+    stride: int,
+    dynamic: bool,
+    metadata: Mapping[str, str] | None,
+) -> ExportReport:
     program = _trace(segmenter, height=height, width=width, batch=batch, dynamic=dynamic, stride=stride)
     conditions = SizeConditions(program)
     if broken := conditions.broken(height, width):
@@ -190,7 +231,7 @@ def _trace(
     except Exception as error:
         advice = " A network whose Python depends on the size exports with a fixed one (--static)." if dynamic else ""
         size = f"{tuple(images_B3HW.shape)}{' with dynamic batch, height, width' if dynamic else ''}"
-        raise ExportError(f"torch.export cannot trace the network at {size}: {_summary(error)}.{advice}") from error
+        raise RouteError(f"torch.export cannot trace the network at {size}: {_summary(error)}.{advice}") from error
 
 
 def _reshaping(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -230,9 +271,9 @@ def _to_onnx(program: torch.export.ExportedProgram) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:  # passes of the exporter raise errors of their own, with no base class in common
-        raise ExportError(f"The network can be traced, but not written as ONNX: {_summary(_cause(error))}") from error
+        raise RouteError(f"The network can be traced, but not written as ONNX: {_summary(_cause(error))}") from error
     if converted is None:
-        raise ExportError("torch.onnx.export returned no model.")
+        raise RouteError("torch.onnx.export returned no model.")
     return converted.model_proto
 
 
