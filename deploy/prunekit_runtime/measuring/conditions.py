@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from prunekit_runtime.measuring.cpu_work import CpuWork, read_cpu_work
 from prunekit_runtime.running.device import describe_device
 from prunekit_runtime.running.nvml import GpuState, Nvml
 
@@ -17,6 +18,8 @@ class Conditions:
     device: "dict[str, Any]"
     """As `describe_device` returns it."""
     card: Optional[GpuState] = None
+    work: Optional[CpuWork] = None
+    """Of the CPUs; None where it is not known."""
 
     @property
     def temperatures_celsius(self) -> Mapping[str, float]:
@@ -31,6 +34,10 @@ class Conditions:
         """What takes clocks away, where the card says so."""
         return () if self.card is None else self.card.slowed_by
 
+    def others_share(self, before: "Conditions") -> Optional[float]:
+        """Return the share of all CPU time since `before` that other processes took; None where it is not known."""
+        return None if self.work is None or before.work is None else self.work.others_share(before.work)
+
     def to_json(self) -> "dict[str, Any]":
         """Return it as a JSON object."""
         card = None if self.card is None else self.card.to_json()
@@ -39,4 +46,4 @@ class Conditions:
 
 def read_conditions(nvml: Optional[Nvml]) -> Conditions:
     """Read the machine, and the card where there is one."""
-    return Conditions(describe_device(), None if nvml is None else nvml.state())
+    return Conditions(describe_device(), None if nvml is None else nvml.state(), read_cpu_work())

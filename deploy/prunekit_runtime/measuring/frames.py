@@ -19,6 +19,7 @@ from prunekit_runtime.running.picturing import PictureModel, stacked
 PARTS = ("prepare", "network", "copy_in", "compute", "copy_out", "labels")
 _DRAWS = 1000
 _WIDE, _DRIFT, _TAIL = 0.025, 0.05, 1.2
+_OTHERS = 0.05  # of all cores: shared caches and clocks move a median by some per cent
 _HEATED_CELSIUS = 3.0
 
 
@@ -115,9 +116,10 @@ def ratio_of(first_ms: Sequence[float], second_ms: Sequence[float]) -> "dict[str
 def verdict(samples_ms: Sequence[float], before: Conditions, after: Conditions) -> "tuple[str, list[str]]":
     """Return "stable", "noisy" or "throttled", and why.
 
-    Noisy: the interval of the median is wider than 2.5 %, the p90 more than 1.2 times the median, or the last third
-    more than 5 % slower or faster than the first. Throttled: the card says that it is slowed; or the last third is more
-    than 5 % slower, and a temperature rose by 3 degrees or more.
+    Noisy: the interval of the median is wider than 2.5 %, the p90 more than 1.2 times the median, the last third more
+    than 5 % slower or faster than the first, or other processes took more than 5 % of the machine's CPU time.
+    Throttled: the card says that it is slowed; or the last third is more than 5 % slower, and a temperature rose by 3
+    degrees or more.
     """
     values_ms = np.asarray(samples_ms)
     middle_ms, (low_ms, high_ms) = float(np.median(values_ms)), median_interval_ms(samples_ms)
@@ -131,6 +133,9 @@ def verdict(samples_ms: Sequence[float], before: Conditions, after: Conditions) 
         reasons.append(f"the slowest tenth takes more than {tail:.2f} times the median")
     if abs(drift) > _DRIFT:
         reasons.append(f"the last third is {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} than the first")
+    others = after.others_share(before)
+    if others is not None and others > _OTHERS:
+        reasons.append(f"other processes took {others:.0%} of the CPU time")
     rise = _heated_celsius(before.temperatures_celsius, after.temperatures_celsius)
     is_hot = drift > _DRIFT and rise >= _HEATED_CELSIUS
     if is_hot:
