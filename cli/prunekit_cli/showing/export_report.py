@@ -67,7 +67,7 @@ def cost(found: "Cost") -> str:
     before, after = found.reference.miou, found.judged.miou
     miou = "" if before is None or after is None else f", mIoU {after:.4f} (float32 {before:.4f})"
     return (
-        f"{found.file} on {found.judged.pictures} validation images: {100 * found.judged.agreement:.2f} % of the "
+        f"{found.file} on {found.judged.pictures} images: {100 * found.judged.agreement:.2f} % of the "
         f"float32 file's labels{miou}"
     )
 

@@ -132,6 +132,7 @@ def _of_program(
         refuse_conditions(conditions.broken(height, width), height, width)
     check_exportable(program, dynamic=dynamic)
     model = _to_onnx(program)
+    del program  # a copy of the weights
     modules = {MODULES: json.dumps(scopes_of(model), separators=(",", ":"), sort_keys=True)}
     _name_dims_(model, dynamic=dynamic)
     model = run_passes(model, [StripPass(), PadPass(stride)]).model
@@ -152,9 +153,10 @@ def save_onnx(model: onnx.ModelProto, path: Path, *, stride: int = 1) -> ExportR
         content = model.SerializeToString(deterministic=True)
     except ValueError as error:  # protobuf ends at 2 GiB
         raise ExportError(f"The network does not fit one ONNX file of 2 GiB: {error}") from error
-    check_onnx(onnx.load_model_from_string(content))
+    written = onnx.load_model_from_string(content)
+    check_onnx(written)
     write_atomically(path, content)
-    return _report(path, content, stride)
+    return _report(path, written, content, stride)
 
 
 def frozen_copy(segmenter: torch.nn.Module) -> torch.nn.Module:
@@ -294,10 +296,7 @@ def _name_dims_(model: onnx.ModelProto, *, dynamic: bool) -> None:
             dims[axis].dim_param = name
 
 
-def _report(path: Path, content: bytes, stride: int) -> ExportReport:
-    import onnx
-
-    model = onnx.load_model(path)
+def _report(path: Path, model: onnx.ModelProto, content: bytes, stride: int) -> ExportReport:
     return ExportReport(
         path=path,
         opset=model.opset_import[0].version,

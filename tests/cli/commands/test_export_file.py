@@ -83,7 +83,7 @@ def test_a_precision_is_calibrated_on_the_pictures_of_a_folder(network: Path, tm
     asked = ["export", str(network), "--output", "y", "--precision", "fp16", "--root", str(photos)]
     done = CLI.invoke(app, asked)
     assert done.exit_code == 0, done.output
-    assert "model.fp16.onnx on 2 validation images: " in done.output
+    assert "model.fp16.onnx on 2 images: " in done.output
     assert (network.with_name("network-export") / "model.fp16.onnx").is_file()
 
 
