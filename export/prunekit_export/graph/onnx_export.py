@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prunekit.run import write_atomically
+from prunekit.run import replacing
 from prunekit_export.errors import ExportError
 from prunekit_export.graph.guards import AXES, SizeCondition, SizeConditions, check_exportable, refuse_conditions
 from prunekit_export.graph.older_route import OLDER_ROUTE, RouteError, by_torchscript
@@ -142,21 +142,21 @@ def _of_program(
 
 
 def save_onnx(model: onnx.ModelProto, path: Path, *, stride: int = 1) -> ExportReport:
-    """Write `model` atomically, read it back and check it.
+    """Write `model` atomically, checked as it lies on the disk.
 
     Raises:
         ExportError: the checker refuses it, or its opset is not 20.
     """
-    import onnx
-
     try:
         content = model.SerializeToString(deterministic=True)
     except ValueError as error:  # protobuf ends at 2 GiB
         raise ExportError(f"The network does not fit one ONNX file of 2 GiB: {error}") from error
-    written = onnx.load_model_from_string(content)
-    check_onnx(written)
-    write_atomically(path, content)
-    return _report(path, written, content, stride)
+    report = _report(path, model, content, stride)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        del content  # a copy of the weights, and the checker makes two of its own
+        check_onnx(model, temporary)
+    return report
 
 
 def frozen_copy(segmenter: torch.nn.Module) -> torch.nn.Module:
@@ -164,11 +164,11 @@ def frozen_copy(segmenter: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(segmenter).cpu().float().eval()
 
 
-def check_onnx(model: onnx.ModelProto) -> None:
-    """Check structure, types, shapes and opset.
+def check_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Check the opset of a model, and structure, types and shapes of the file that holds it.
 
     Raises:
-        ExportError: onnx.checker refuses the model, or its opset is not 20.
+        ExportError: onnx.checker refuses the file, or its opset is not 20.
     """
     import onnx
 
@@ -176,7 +176,7 @@ def check_onnx(model: onnx.ModelProto) -> None:
     if opsets.get("") != OPSET:
         raise ExportError(f"The exporter wrote opset {opsets.get('')}, not {OPSET}. Update onnxscript and torch.")
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"The exported model is not valid ONNX: {_summary(error)}") from error
 
