@@ -34,6 +34,10 @@ class RunnerError(PrunekitError):
     """A model file cannot be run here: missing package, wrong provider, wrong shape."""
 
 
+class EndsError(RunnerError):
+    """A model file runs here, and its inputs and outputs are not those of a segmentation model."""
+
+
 class RunnerUsageError(RunnerError, UsageError):
     """A model file is not where it was said to be, or not to be run with these options."""
 

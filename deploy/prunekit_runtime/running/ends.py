@@ -9,7 +9,7 @@ from typing import Any, Optional
 import numpy as np
 import numpy.typing as npt
 
-from prunekit_runtime.errors import RunnerError, RunnerUsageError
+from prunekit_runtime.errors import EndsError, RunnerError, RunnerUsageError
 from prunekit_runtime.running.runner import Graph, Shape, check_images, show_shape
 from prunekit_runtime.spelling import spelled
 
@@ -60,14 +60,14 @@ class Ends:
             most = 1 if direction == "input" or outputs[0].dtype != "uint8" else _MOST_OUTPUTS
             if not 1 <= len(tensors) <= most:
                 names = [tensor.name for tensor in tensors]
-                raise RunnerError(
+                raise EndsError(
                     f"{model} has {len(tensors)} {direction}s {names}, not one. Export it with prunekit export."
                 )
         first, last = inputs[0], outputs[0]
         graph = _KINDS.get((first.dtype, len(first.shape), last.dtype, len(last.shape)))
         if graph is None:
             wrong = next((each for each in (first, last) if each.dtype != "float32" or len(each.shape) != 4), first)
-            raise RunnerError(
+            raise EndsError(
                 f"{model}: {wrong.name} is {wrong.dtype} {show_shape(wrong.shape)}, but float32 with four axes is "
                 "needed. Export it with prunekit export, which keeps float32 at the graph's ends."
             )

@@ -27,6 +27,37 @@ DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _INSTALL = "pip install 'prunekit[ort]' for the CPU, or 'prunekit[ort-gpu]' for an NVIDIA GPU; never both"
 
 
+class OrtSession:
+    """A session on one provider, without fallback to another, and what to call it.
+
+    Raises:
+        RunnerError: ONNX Runtime is missing or installed twice, the provider is not available, the file is missing or
+            cannot be loaded, or a part of it would run on the CPU although a GPU was asked for.
+    """
+
+    def __init__(self, path: Path, provider: str, threads: int = 0, optimise: Optional[bool] = None) -> None:
+        onnxruntime = require_onnxruntime()
+        wanted = _known_provider(onnxruntime, provider)
+        if not Path(path).is_file():
+            raise RunnerUsageError(
+                f"ONNX file {path} does not exist.{near_path(Path(path))} Write one: prunekit export"
+            )
+        if not 0 <= threads <= MAX_THREADS:
+            raise RunnerUsageError(
+                f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or up to {MAX_THREADS}."
+            )
+        quantised = is_quantised(Path(path))
+        fused = not quantised if optimise is None else optimise
+        session = _open_session(onnxruntime, Path(path), wanted, _options(onnxruntime, provider, threads, fused))
+        ran = session.get_providers()
+        if not ran or ran[0] != wanted:
+            raise RunnerUsageError(
+                f"{wanted} was asked for, but ONNX Runtime would run {path} on {ran}. {_gpu_remedy()}"
+            )
+        self.session: Any = session
+        self.name = f"onnxruntime {ran[0]} {onnxruntime.__version__}{', as written' if quantised and not fused else ''}"
+
+
 class OrtRunner(ClosingRunner):
     """An ONNX Runtime session on one provider, without fallback to another.
 
@@ -48,27 +79,11 @@ class OrtRunner(ClosingRunner):
         optimise: Optional[bool] = None,
         graph: Optional[Graph] = "logits",
     ) -> None:
-        onnxruntime = require_onnxruntime()
-        wanted = _known_provider(onnxruntime, provider)
-        if not Path(path).is_file():
-            raise RunnerUsageError(
-                f"ONNX file {path} does not exist.{near_path(Path(path))} Write one: prunekit export"
-            )
-        if not 0 <= threads <= MAX_THREADS:
-            raise RunnerUsageError(
-                f"The number of threads cannot be {threads}. Give 0 for ONNX Runtime's choice, or up to {MAX_THREADS}."
-            )
-        quantised = is_quantised(Path(path))
-        fused = not quantised if optimise is None else optimise
-        session = _open_session(onnxruntime, Path(path), wanted, _options(onnxruntime, provider, threads, fused))
-        ran = session.get_providers()
-        if not ran or ran[0] != wanted:
-            raise RunnerUsageError(
-                f"{wanted} was asked for, but ONNX Runtime would run {path} on {ran}. {_gpu_remedy()}"
-            )
+        opened = OrtSession(path, provider, threads, optimise)
+        session = opened.session
         self._session: Any = session
         self.path = Path(path)
-        self.name = f"onnxruntime {ran[0]} {onnxruntime.__version__}{', as written' if quantised and not fused else ''}"
+        self.name = opened.name
         inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
         self.ends = Ends.of(str(path), inputs, outputs, graph)
         for tensor in (*inputs, *outputs):

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunekit_export.errors import ExportUsageError
+from prunekit_export.running.any_file import AnyRunner
 from prunekit_export.running.layers import LayerTime, profile_layers
 from prunekit_export.running.runners import contract_of_runner, open_runner
+from prunekit_runtime.errors import EndsError
 from prunekit_runtime.measuring.conditions import read_conditions
 from prunekit_runtime.measuring.frames import median_interval_ms, ratio_of, verdict
 from prunekit_runtime.measuring.latency import alternate, peak_memory_bytes, summarise
@@ -144,12 +146,7 @@ def profile_models(
     if config.layers:
         _check_layers(paths, config)
     with ExitStack() as stack:
-        runners = [
-            stack.enter_context(
-                open_runner(path, provider=config.provider, threads=config.threads, trust_code=trust_code, graph=None)
-            )
-            for path in paths
-        ]
+        runners = [stack.enter_context(_opened(path, config, trust_code=trust_code)) for path in paths]
         inputs = _inputs(runners, paths, config)
         for runner, given in zip(runners, inputs, strict=True):
             check_finite(runner.run(given), runner.name)
@@ -165,8 +162,8 @@ def profile_models(
     return ProfileReport(
         models=_with_layers(models, inputs, config) if config.layers else models,
         speed_up_interval=_ratio(samples),
-        height=inputs[0].shape[1 if runners[0].graph == "labels" else 2],
-        width=inputs[0].shape[2 if runners[0].graph == "labels" else 3],
+        height=_sides(runners[0], inputs[0])[0],
+        width=_sides(runners[0], inputs[0])[1],
         batch=config.batch,
         threads=config.threads,
         peak_memory_bytes=peak_memory_bytes(),
@@ -195,6 +192,28 @@ def _with_layers(
     )
 
 
+def _opened(path: Path, config: ProfileConfig, *, trust_code: bool) -> Runner | AnyRunner:
+    """Return what runs a model; an ONNX file that is none of segmentation runs as it is, on made-up inputs."""
+    try:
+        runner = open_runner(path, provider=config.provider, threads=config.threads, trust_code=trust_code, graph=None)
+        if runner.graph == "labels" or runner.input_shape[1] in (None, 3):
+            return runner
+        runner.close()
+    except EndsError:
+        if path.suffix != ".onnx":
+            raise
+    size = {"batch": config.batch, "height": config.height, "width": config.width}
+    return AnyRunner(path, config.provider, config.threads, **size)
+
+
+def _sides(runner: Runner | AnyRunner, given: FloatArray | ByteArray) -> tuple[int, int]:
+    """Return the height and the width of what a runner is given [px]."""
+    if isinstance(runner, AnyRunner):
+        return runner.sides
+    rows = 1 if runner.graph == "labels" else 2
+    return given.shape[rows], given.shape[rows + 1]
+
+
 def random_images(batch: int, height: int, width: int) -> FloatArray:
     """Return the same normal noise every time, float32 (batch, 3, height, width)."""
     return np.random.default_rng(0).standard_normal((batch, 3, height, width), dtype=np.float32)
@@ -213,7 +232,7 @@ class _Judge:
     before: Conditions
     after: Conditions
 
-    def model(self, path: Path, runner: Runner, samples: Samples, shape: tuple[int, ...]) -> ModelLatency:
+    def model(self, path: Path, runner: Runner | AnyRunner, samples: Samples, shape: tuple[int, ...]) -> ModelLatency:
         judged, reasons = verdict(samples.wall_ms, self.before, self.after)
         waited = 1 - sum(samples.cpu_ms) / sum(samples.wall_ms)
         if self.config.threads == 1 and "CPU" in runner.name.upper() and waited > _MOST_WAITED:
@@ -240,12 +259,12 @@ def _ratio(samples: Sequence[Samples]) -> tuple[float, float] | None:
 
 
 def _compare(
-    runners: Sequence[Runner],
+    runners: Sequence[Runner | AnyRunner],
     inputs: Sequence[FloatArray | ByteArray],
     config: ProfileConfig,
     on_round: Callable[[int, int], None] | None,
 ) -> list[Samples]:
-    def run_of(runner: Runner, given: FloatArray | ByteArray) -> Callable[[], None]:
+    def run_of(runner: Runner | AnyRunner, given: FloatArray | ByteArray) -> Callable[[], None]:
         def run() -> None:
             runner.run(given)
 
@@ -265,20 +284,23 @@ def _ticker(on_round: Callable[[int, int], None], rounds: int) -> Callable[[], N
     return lambda: on_round(next(done), rounds)
 
 
-def _inputs(runners: Sequence[Runner], paths: Sequence[Path], config: ProfileConfig) -> list[FloatArray | ByteArray]:
+def _inputs(
+    runners: Sequence[Runner | AnyRunner], paths: Sequence[Path], config: ProfileConfig
+) -> list[FloatArray | ByteArray]:
     """Return what each runner is given: all that take pictures the same ones, all that take images the same ones."""
     made: dict[Graph, FloatArray | ByteArray] = {}
-    graphs: set[Graph] = {runner.graph for runner in runners}
+    pairs = [pair for pair in zip(runners, paths, strict=True) if not isinstance(pair[0], AnyRunner)]
+    graphs: set[Graph] = {runner.graph for runner, _ in pairs}
     for graph in graphs:
-        of_graph = [pair for pair in zip(runners, paths, strict=True) if pair[0].graph == graph]
+        of_graph = [pair for pair in pairs if pair[0].graph == graph]
         height, width = _input_size(of_graph, config)
         check_memory((config.batch, 3, height, width), "Input")
         make = random_pictures if graph == "labels" else random_images
         made[graph] = make(config.batch, height, width)
-    return [made[runner.graph] for runner in runners]
+    return [runner.input if isinstance(runner, AnyRunner) else made[runner.graph] for runner in runners]
 
 
-def _input_size(models: Sequence[tuple[Runner, Path]], config: ProfileConfig) -> tuple[int, int]:
+def _input_size(models: Sequence[tuple[Runner | AnyRunner, Path]], config: ProfileConfig) -> tuple[int, int]:
     """Return the size asked for, else the first that a model has: in its file, then in its contract."""
     if config.height:
         return config.height, config.width
