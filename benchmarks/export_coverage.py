@@ -78,7 +78,7 @@ def main() -> None:
     rows = {
         (name, variant): read_row(args.out / file_name(name, variant)) for name in names for variant in args.variants
     }
-    write_table({key: row for key, row in rows.items() if row}, args.to, __doc__ or "")
+    write_table({key: row for key, row in rows.items() if row}, args.to, __doc__ or "", len(rows))
 
 
 def _arguments() -> argparse.Namespace:

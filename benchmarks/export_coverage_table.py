@@ -9,13 +9,19 @@ Rows = Mapping[tuple[str, str], Row]
 STEPS = ("fp32", "fp32 open", "fp16", "int8", "engine fp32", "engine fp16", "engine int8")
 
 
-def write_table(rows: Rows, file: Path, how: str) -> None:
-    """Write the counts, the reasons, and a row for each network."""
+def write_table(rows: Rows, file: Path, how: str, total: int) -> None:
+    """Write the counts, the reasons, and a row for each network; `total` is how many rows there are to run."""
     parts = ["# Export coverage: which networks become files and engines\n", _how(how)]
+    if len(rows) < total:
+        parts.append(
+            f"**{len(rows)} of {total} rows have been run**, in drawn order; the others are not counted below.\n"
+        )
     for variant in dict.fromkeys(variant for _, variant in rows):
         own = {name: row for (name, kind), row in rows.items() if kind == variant}
-        built = {name: row for name, row in own.items() if row["status"] == "done"}
-        parts += [_counts(variant, built), _reasons(own), _whole(variant, built)]
+        # What was stopped at a limit has passed nothing; what its own library does not build is no network.
+        built = {name: {"steps": {}, **row} for name, row in own.items() if row["status"] != "not built"}
+        done = {name: row for name, row in built.items() if row["status"] == "done"}
+        parts += [_counts(variant, built), _reasons(own), _whole(variant, done)]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(part for part in parts if part))
 

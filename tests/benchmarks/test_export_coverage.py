@@ -63,8 +63,9 @@ def test_what_cannot_be_exported_is_a_row_with_the_reason_and_a_table_of_it(benc
     steps = rows["pattern/antialias", "dense"]["steps"]
     assert not steps["fp32"]["passed"]
     assert "fp16" not in steps
-    bench.write_table(rows, tmp_path / "table.md", bench.__doc__)
+    bench.write_table(rows, tmp_path / "table.md", bench.__doc__, 9)
     text = (tmp_path / "table.md").read_text()
+    assert "2 of 9 rows have been run" in text
     assert "pattern/antialias, fp32: ExportError" in text
     assert "pattern/unbuilt: not built: RuntimeError: no weights here" in text
     assert "| all | 1 | 0 (0 %) | 0 (0 %) |" in text
