@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 _STAT = Path("/proc/stat")
 _BUSY = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal; not idle, iowait, or guests, which are in user
@@ -29,10 +29,6 @@ class CpuWork:
             return None
         others_s = (self.busy_s - before.busy_s) - (self.own_s - before.own_s)
         return max(0.0, others_s / (elapsed_s * self.cores))
-
-    def to_json(self) -> "dict[str, Any]":
-        """Return it as a JSON object."""
-        return {"wall_s": self.wall_s, "busy_s": self.busy_s, "own_s": self.own_s, "cores": self.cores}
 
 
 def read_cpu_work(stat: Path = _STAT) -> Optional[CpuWork]:

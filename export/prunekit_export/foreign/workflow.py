@@ -137,6 +137,7 @@ def _export(source: Path, config: FileConfig, stage: Stage, tell: Callable[[str]
     height, width = _size(source, original, config)
     adopted = adopt(original, height=height, width=width, output=config.output)
     contract = config.contract(height, width, takes_bytes=adopted.takes_bytes)
+    profile = _profile(adopted, config, height, width)  # what it does not take is told before the work
     set_metadata_(adopted.model, {"prunekit.preprocessing": json.dumps(contract.to_json(), separators=(",", ":"))})
     report = save_onnx(adopted.model, stage.folder / "model.onnx")
     tell("comparing model.onnx with the file")
@@ -144,7 +145,7 @@ def _export(source: Path, config: FileConfig, stage: Stage, tell: Callable[[str]
     _write_json(stage.folder / "preprocessing.json", contract.to_json())
     low = lowered(stage, adopted.model, contract, config.lowering, tell) if config.lowering else None
     _write_json(stage.folder / "parity.json", _parity(source, max_rel, labels, low))
-    profile, sources = _profile(adopted, config, height, width), ["model.onnx", *([low.onnx.path.name] if low else [])]
+    sources = ["model.onnx", *([low.onnx.path.name] if low else [])]
     lines = [trtexec_line(name, INPUT, profile, config.engine) for name in sources]
     write_atomically(stage.folder / TRTEXEC, trtexec_text(lines).encode())
     engine = _engine(stage, sources[-1], profile, config, tell) if config.trt else None

@@ -107,15 +107,20 @@ def open_runner(
 
 
 def _rounding_runner(path: Path, threads: int, graph: Graph | None) -> Runner | None:
-    """Return a runner that rounds to fp16 as the file says; None where it holds none, or cannot be written so."""
+    """Return a runner that rounds to fp16 as the file says; None for a file without fp16, or with weights elsewhere.
+
+    None too where the roundings cannot be written in, as with subgraphs.
+    """
     import onnx
 
     from prunekit_export.precision import RoundingError, holds_half, rounded
     from prunekit_runtime.running.ort import OrtRunner
 
     try:
-        model = onnx.load_model(path)
-        written = rounded(model) if holds_half(model) else None
+        # Weights in other files stay where they are: a file of others may name any path.
+        model = onnx.load_model(path, load_external_data=False)
+        whole = not any(tensor.external_data for tensor in model.graph.initializer)
+        written = rounded(model) if whole and holds_half(model) else None
     except (RoundingError, DecodeError, OSError):  # what is no model is refused where it is opened
         return None
     if written is None:

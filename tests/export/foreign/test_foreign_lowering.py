@@ -13,6 +13,7 @@ from PIL import Image
 
 from prunekit.errors import PrunekitError
 from prunekit.recipe import parse_recipe
+from prunekit_export.engine import Profile
 from prunekit_export.errors import ExportError
 from prunekit_export.foreign import FileConfig, Lowering, OnnxNetwork, export_file
 from prunekit_runtime.running.ort import OrtRunner
@@ -112,7 +113,7 @@ def test_a_data_set_of_another_number_of_classes_is_refused(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_what_overflows_in_fp16_stays_in_float32(tmp_path: Path, pictures: Path) -> None:
+def test_a_file_that_is_too_far_off_in_fp16_is_refused(tmp_path: Path, pictures: Path) -> None:
     source = write_file(tmp_path / "theirs.onnx", gain=1e6)
     with pytest.raises(ExportError, match=r"exceed what fp16 holds|relative error"):
         export_file(source, FileConfig(lowering=Lowering(precision="fp16", pictures=pictures)), tmp_path / "out")
@@ -148,3 +149,13 @@ def test_a_file_stands_for_a_network(tmp_path: Path) -> None:
         network(images.double())
     with pytest.raises(RuntimeError):
         network(torch.randn(1, 3, 8, 8))
+
+
+def test_sizes_that_the_file_does_not_take_are_told_before_the_work(tmp_path: Path) -> None:
+    said: list[str] = []
+    sizes = Profile((1, 3, 16, 24), (1, 3, 32, 48), (1, 3, 64, 96))
+    source = write_file(tmp_path / "theirs.onnx")
+    with pytest.raises(PrunekitError, match=r"Axis 2 .* 16, 32, 64; the file asks for 32 three times"):
+        export_file(source, FileConfig(profile=sizes), tmp_path / "out", said.append)
+    assert said == ["reading the file"]
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -48,4 +49,13 @@ def test_what_is_no_model_is_refused_as_ever(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(PrunekitError, match=r"model\.onnx"):
+        open_runner(path, rounding=True)
+
+
+def test_weights_in_another_file_are_not_read_for_it(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load_model(exported / "model.fp16.onnx")
+    path = tmp_path / "model.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="weights", size_threshold=0)
+    (tmp_path / "weights").unlink()
+    with pytest.raises(PrunekitError, match=r"cannot load .*model\.onnx"):
         open_runner(path, rounding=True)
