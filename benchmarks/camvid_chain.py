@@ -175,13 +175,13 @@ def _export(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
         outcome = export_model(RunDirectory(out / source), ExportConfig(fold=fold, precision="fp16"), folder)
         paths.append(outcome.summary.onnx_path)
         data = RunDirectory(out / source).recipe().data
-        fp16 = outcome.summary.parity_fp16
+        fp16 = outcome.summary.parity_half
         rows[label] = {
             "macs": outcome.macs,
             "params": outcome.params,
             "onnx_bytes": outcome.summary.onnx_bytes,
             "parity": outcome.summary.parity.max_rel,
-            "parity_fp16": fp16.max_rel if fp16 else None,
+            "parity_half": fp16.max_rel if fp16 else None,
             "fold_error": outcome.folded.max_relative_error if outcome.folded else None,
             "fold_agreement": outcome.folded.label_agreement if outcome.folded else None,
             "miou": evaluate_model(outcome.summary.onnx_path, data=data, threads=1).metrics["miou"],

@@ -42,9 +42,10 @@ from prunekit.pruning.surgery import make_plan
 from prunekit_export.engine import EngineOptions, build_engine
 from prunekit_export.graph import export_onnx
 from prunekit_export.job import Job
-from prunekit_export.lowering import write_fp16, write_int8
+from prunekit_export.lowering import write_half, write_int8
 from prunekit_export.padding import at_any_size
 from prunekit_export.parity import ParityReport, parity, parity_shapes
+from prunekit_export.precision import FP16
 from prunekit_export.request import ExportRequest
 from prunekit_export.sizing import engine_profile
 from prunekit_export.staging import Stage, staged
@@ -223,7 +224,7 @@ def _compared(report: ParityReport) -> Row:
 
 
 def _fp16(job: Job) -> Row:
-    written = write_fp16(dataclasses.replace(job, request=dataclasses.replace(job.request, judged=())))
+    written = write_half(dataclasses.replace(job, request=dataclasses.replace(job.request, judged=())), FP16)
     share = written.parity.macs.get("fp16", 0.0)
     return {**_compared(written.parity), "passed": True, "share": share}
 

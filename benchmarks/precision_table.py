@@ -74,16 +74,16 @@ def _recipe(model: str, epochs: int, lr: float, seed: int, root: str) -> Any:
 def _row(run: RunDirectory, name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     folder = run.path / name.replace(", ", "-").replace(" ", "-")
     summary = export_model(run, ExportConfig(**options), folder).summary
-    low = summary.onnx_int8 or summary.onnx_fp16
+    low = summary.onnx_int8 or summary.onnx_half
     assert low is not None
     data = run.recipe().data
     full, lowered = (
         evaluate_model(path, data=data, threads=1).metrics["miou"] for path in (summary.onnx_path, low.path)
     )
     report = summary.int8
-    cost = report.cost if report else summary.fp16_cost
+    cost = report.cost if report else summary.half_cost
     assert cost is not None
-    macs = summary.parity_fp16.macs if summary.parity_fp16 else report.macs if report else {}
+    macs = summary.parity_half.macs if summary.parity_half else report.macs if report else {}
     return {
         "file": name,
         "seed": seed,

@@ -43,10 +43,10 @@ def _written(member: torch.nn.Module, stem: Path, precision: str, height: int, w
         return path
     import onnx
 
-    from prunekit_export.precision import Fp16Pass
+    from prunekit_export.precision import HalfPass
 
     half = stem.with_name(f"{stem.name}.fp16.onnx")
-    half.write_bytes(Fp16Pass()(onnx.load_model(str(path))).model.SerializeToString())
+    half.write_bytes(HalfPass()(onnx.load_model(str(path))).model.SerializeToString())
     return half
 
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import ExportReport, save_onnx, set_metadata_
 from prunekit_export.job import Written, compact
-from prunekit_export.precision import Fp16Pass, RoundingError, macs_by_type, rounded, scan_ranges, shares
+from prunekit_export.precision import (
+    FP16,
+    Half,
+    HalfPass,
+    NewerOpsetPass,
+    RoundingError,
+    macs_by_type,
+    rounded,
+    scan_ranges,
+    shares,
+)
 from prunekit_export.quantising import (
     Cost,
     Found,
@@ -35,28 +45,30 @@ if TYPE_CHECKING:
     from prunekit_export.quantising import Ranges
     from prunekit_export.sizing import FloatArray
 
-# An fp16 file that computes less than this in fp16 is none.
+# A file of 16 bits that computes less than this in them is none.
 MIN_HALF_SHARE = 0.5
 # A file that is judged and not published.
 TRIAL = "trial.onnx"
 
 
-def write_fp16(job: Job) -> Written:
-    """Write model.fp16.onnx.
+def write_half(job: Job, half: Half) -> Written:
+    """Write model.fp16.onnx or model.bf16.onnx.
 
     Raises:
         ExportError: it would be float32 for the most part, differs from the network, or loses too much mIoU.
     """
-    model, ranges = _scanned(job)
-    job.tell("writing model.fp16.onnx")
-    report = _save(job, Fp16Pass(ranges.keep_fp32)(model).model, ranges, "model.fp16.onnx")
+    model, ranges = _scanned(job, half)
+    name = f"model.{half.name}.onnx"
+    job.tell(f"writing {name}")
+    model = model if half == FP16 else NewerOpsetPass()(model).model
+    report = _save(job, HalfPass(ranges.keep_fp32, half)(model).model, ranges, name)
     written = Written(report, job.parity(report.path, report.stride), ranges)
-    _check_half(written.parity, ranges)
+    _check_half(written.parity, ranges, half)
     return dataclasses.replace(written, cost=_half_cost(job, report.path)) if job.request.judged else written
 
 
 def _half_cost(job: Job, path: Path) -> Cost:
-    """Return what fp16 costs, each result rounded as the file says."""
+    """Return what 16 bits cost, each result rounded as the file says."""
     import onnx
 
     request, trial = job.request, job.stage.folder / TRIAL
@@ -139,15 +151,16 @@ class _Maker:
         return _save(self.job, self._made(names), self.scanned, "model.int8.onnx")
 
     def _made(self, names: Sequence[str]) -> onnx.ModelProto:
-        return Fp16Pass(self.scanned.keep_fp32)(quantised(self.model, self.calibration, names)).model
+        return HalfPass(self.scanned.keep_fp32)(quantised(self.model, self.calibration, names)).model
 
 
-def _scanned(job: Job) -> tuple[onnx.ModelProto, RangeReport]:
+def _scanned(job: Job, half: Half = FP16) -> tuple[onnx.ModelProto, RangeReport]:
     import onnx
 
-    job.tell("looking for what overflows in fp16")
+    job.tell(f"looking for what overflows in {half.name}")
     model = onnx.load_model(job.stage.folder / "model.onnx")
-    ranges = scan_ranges(model, _batches(job))
+    # bf16 reaches as far as float32, so that nothing is kept; the scan still refuses what is not finite.
+    ranges = scan_ranges(model, _batches(job), half.largest / 4)
     return model, dataclasses.replace(ranges, keep_fp32=ranges.keep_fp32 | set(job.request.keep_fp32))
 
 
@@ -171,11 +184,11 @@ def _batches(job: Job) -> list[FloatArray]:
     return calibration_batches(request.calibration, request.height, request.width, count=count)
 
 
-def _check_half(report: ParityReport, ranges: RangeReport) -> None:
-    share = report.macs.get("fp16", 0.0)
+def _check_half(report: ParityReport, ranges: RangeReport, half: Half) -> None:
+    share = report.macs.get(half.name, 0.0)
     if report.macs and share < MIN_HALF_SHARE:
         kept = ", ".join(sorted(ranges.keep_fp32)[:5]) or "none"
         raise ExportError(
-            f"{report.file} would compute {share:.0%} of its multiply-accumulates in fp16. Nodes kept in float32, as "
-            f"they exceed what fp16 holds: {kept}. Export fp32."
+            f"{report.file} would compute {share:.0%} of its multiply-accumulates in {half.name}. Nodes kept in "
+            f"float32, as they exceed what {half.name} holds or were named: {kept}. Export fp32."
         )

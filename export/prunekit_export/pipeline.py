@@ -11,8 +11,9 @@ from prunekit_export.engine import build_engine, choose_package
 from prunekit_export.errors import EngineError, ExportError
 from prunekit_export.graph import INPUT, PICTURES, ExportReport, PicturePass, export_onnx, save_onnx, set_metadata_
 from prunekit_export.job import Job, Written
-from prunekit_export.lowering import WrittenInt8, write_fp16, write_int8
+from prunekit_export.lowering import WrittenInt8, write_half, write_int8
 from prunekit_export.parity import PictureParity, picture_parity
+from prunekit_export.precision import HALVES
 from prunekit_export.request import ExportRequest, ExportSummary
 from prunekit_export.sizing import (
     check_profile,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], None] | None = None) -> ExportSummary:
-    """Write model.onnx, preprocessing.json, classes.json and parity.json; model.fp16.onnx and engines where asked.
+    """Write model.onnx, preprocessing.json, classes.json and parity.json; other precisions and engines where asked.
 
     All of them take their names when all are proved; an export that fails or is killed leaves none. Where the engine
     alone fails, the other files are kept.
@@ -46,7 +47,8 @@ def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], 
         on_stage: told what is being done.
 
     Raises:
-        ExportError: the network does not export, fp16 has no calibration images or would be fp32 for the most part, or
+        ExportError: the network does not export, a lower precision has no calibration images or would be fp32 for the
+            most part, or
             parity fails.
         EngineError: the engine cannot be built.
     """
@@ -56,7 +58,7 @@ def export_into(stage: Stage, request: ExportRequest, on_stage: Callable[[str], 
     job = _job(stage, request, on_stage or (lambda _: None))
     check_profile(request, job.contract)
     full = _write_fp32(job)
-    half = write_fp16(job) if request.precision == "fp16" else None
+    half = write_half(job, HALVES[request.precision]) if request.precision in HALVES else None
     low = write_int8(job) if request.precision in ("int8", "auto") else None
     written = [each.onnx for each in (full, half, low) if each]
     labels = [_write_labels(job, each) for each in written] if request.end2end else []
@@ -100,16 +102,16 @@ def _summary(
         out_dir=out_dir,
         precision=job.request.precision,
         onnx=_published(full.onnx, out_dir),
-        onnx_fp16=_published(half.onnx, out_dir) if half else None,
+        onnx_half=_published(half.onnx, out_dir) if half else None,
         parity=full.parity,
-        parity_fp16=half.parity if half else None,
+        parity_half=half.parity if half else None,
         ranges=half.ranges if half else None,
         engine=engine,
         files=_files(out_dir, [each.onnx for each in (half, low) if each], labels, engine),
         labels=tuple(labels),
         onnx_int8=_published(low.onnx, out_dir) if low else None,
         int8=low.report if low else None,
-        fp16_cost=half.cost if half else None,
+        half_cost=half.cost if half else None,
     )
 
 
@@ -193,7 +195,7 @@ def _parity_json(
         "files": [written.parity.to_json() for written in (full, half) if written],
         "labels": [each.to_json() for each in labels],
         "ranges": half.ranges.to_json() if half and half.ranges else None,
-        "fp16": half.cost.to_json() if half and half.cost else None,
+        "half": half.cost.to_json() if half and half.cost else None,
         "int8": low.report.to_json() if low else None,
     }
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prunekit_export.quantising import Calibration, Cost, LabelledPicture, QuantisedReport
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
 
-Precision = Literal["fp32", "fp16", "int8", "auto"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 """auto is int8 with the layers in fp16 that the mIoU needs there."""
 PictureSize = tuple[int, int] | Literal["any"] | None
 """Height and width of pictures [px]; None is the size that the validation images have, or the contract's."""
@@ -50,12 +50,12 @@ class ExportRequest:
     picture_size: PictureSize = None
     confidence: bool = False
     judged: Sequence[LabelledPicture] = ()
-    """Pictures with known labels, by which fp16 and int8 are judged; int8 needs some."""
+    """Pictures with known labels, by which fp16, bf16 and int8 are judged; int8 needs some."""
     keep_fp32: Sequence[str] = ()
     """Nodes that stay in float32, besides those that would overflow."""
     calibration_method: Calibration = "entropy"
     max_drop: float = 0.005
-    """Of the mIoU, that fp16 or int8 may cost."""
+    """Of the mIoU, that fp16, bf16 or int8 may cost."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ class ExportSummary:
     out_dir: Path
     precision: Precision
     onnx: ExportReport
-    onnx_fp16: ExportReport | None
+    onnx_half: ExportReport | None
     parity: ParityReport
-    parity_fp16: ParityReport | None
+    """The file of fp16 or bf16."""
+    parity_half: ParityReport | None
     ranges: RangeReport | None
     engine: EngineReport | None
     files: tuple[Path, ...]
@@ -75,8 +76,8 @@ class ExportSummary:
     """Of each file from pictures to labels, how it agrees with the file of logits that it was made from."""
     onnx_int8: ExportReport | None = None
     int8: QuantisedReport | None = None
-    fp16_cost: Cost | None = None
-    """What fp16 costs in mIoU; None where no image has known labels."""
+    half_cost: Cost | None = None
+    """What fp16 or bf16 costs in mIoU; None where no image has known labels."""
 
     @property
     def onnx_path(self) -> Path:

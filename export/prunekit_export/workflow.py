@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from prunekit_export.engine import USUAL, EngineOptions
 from prunekit_export.errors import ExportUsageError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from prunekit_runtime.preprocessing import Preprocessing
 
 Fold = Literal["exact", "static", "none"]
-Precision = Literal["fp32", "fp16", "int8", "auto"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 ENGINE_FLAGS = {
     "package": "--package",
     "targets": "--target",
@@ -48,6 +48,14 @@ ENGINE_FLAGS = {
     "refit": "--refit",
 }
 """Options of the command by the name in `EngineOptions`."""
+
+
+_NO_FP8 = (
+    "prunekit writes no fp8. NVIDIA's ModelOpt does, in an environment of its own: "
+    "pip install 'nvidia-modelopt[onnx]'; "
+    "python -m modelopt.onnx.quantization --onnx_path model.onnx --quantize_mode fp8 --output_path model.fp8.onnx. "
+    "The engine needs a GPU of the Ada generation or later."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +93,7 @@ class ExportConfig:
     calibration: Calibration = "entropy"
     """How int8 ranges are found."""
     max_miou_drop: float = 0.5
-    """Points of mIoU that fp16 or int8 may cost."""
+    """Points of mIoU that fp16, bf16 or int8 may cost."""
 
     def __post_init__(self) -> None:
         self._check_words()
@@ -93,6 +101,8 @@ class ExportConfig:
         self._check_pictures()
 
     def _check_words(self) -> None:
+        if cast("str", self.precision) == "fp8":
+            raise ExportUsageError(_NO_FP8)
         named = (
             ("precision", self.precision, Precision),
             ("fold", self.fold, Fold),
@@ -261,10 +271,11 @@ def _images(samples: Samples, contract: Preprocessing, config: ExportConfig) -> 
 
 
 def _judged(samples: Samples, config: ExportConfig, *, has_images: bool) -> list[LabelledPicture]:
-    """Return validation images with their classes, by which a lower precision is judged; fp16 does without."""
+    """Return validation images with their classes, by which a lower precision is judged; fp16 and bf16 do without."""
     if config.precision in ("int8", "auto"):
         return samples.judged()
-    return samples.judged(HALF_JUDGED_PICTURES) if config.precision == "fp16" and has_images else []
+    has_half = config.precision in ("fp16", "bf16")
+    return samples.judged(HALF_JUDGED_PICTURES) if has_half and has_images else []
 
 
 def count_macs(segmenter: Module, height: int, width: int) -> int:

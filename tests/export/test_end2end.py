@@ -24,7 +24,7 @@ from prunekit_export.graph import value_dims
 from prunekit_export.pipeline import export_into
 from prunekit_export.predicting import PredictConfig, find_inputs, predict
 from prunekit_export.request import ExportRequest, ExportSummary
-from prunekit_export.running import ProfileConfig, evaluate_model, profile_models
+from prunekit_export.running import ProfileConfig, evaluate_model, open_runner, profile_models
 from prunekit_export.staging import staged
 from prunekit_export.workflow import ExportConfig, export_model
 from prunekit_runtime.__main__ import main
@@ -59,6 +59,20 @@ def dims(path: Path) -> tuple[list[Any], list[Any]]:
     graph = onnx.load_model(path).graph
     ends = ([(value.name, value_dims(value)) for value in values] for values in (graph.input, graph.output))
     return next(ends), next(ends)
+
+
+def test_bf16_from_pictures_to_labels_at_any_size(tiny_net: nn.Module, tmp_path: Path) -> None:
+    calibration = [torch.from_numpy(Preprocessing(32, 48).prepare(picture)) for picture in PICTURES]
+    summary = export(
+        tiny_net, tmp_path, precision="bf16", dynamic=True, picture_size="any", confidence=True, calibration=calibration
+    )
+    assert summary.onnx_half is not None
+    assert summary.parity_half is not None
+    assert summary.parity_half.macs == {"bf16": 1}
+    assert [each.file for each in summary.labels] == ["model.labels.onnx", "model.bf16.labels.onnx"]
+    assert "model.bf16.onnx" in (tmp_path / "trtexec.txt").read_text()
+    with open_runner(tmp_path / "model.bf16.onnx") as runner:
+        assert runner.name.endswith("results rounded to bf16")
 
 
 def test_the_file_says_what_it_is(tiny_net: nn.Module, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_float32_export(tiny_net: nn.Module, tmp_path: Path) -> None:
         "palette": [list(colour) for colour in PALETTE],
     }
     assert read_contract(summary.out_dir / "preprocessing.json") == Preprocessing(32, 48)
-    assert (summary.engine, summary.onnx_fp16, summary.parity_fp16, summary.ranges) == (None,) * 4
+    assert (summary.engine, summary.onnx_half, summary.parity_half, summary.ranges) == (None,) * 4
     assert summary.onnx_bytes == summary.onnx_path.stat().st_size
     assert len(stages) >= 2
 
@@ -70,8 +70,8 @@ def test_fp16_with_engine(tiny_net: nn.Module, tmp_path: Path, dynamic: bool) ->
     summary = export(tiny_net, tmp_path, precision="fp16", trt=True, dynamic=dynamic, batch=2, calibration=calibration)
     assert sorted(summary.files) == sorted(tmp_path.iterdir())
     assert summary.engine is not None
-    assert summary.onnx_fp16 is not None
-    assert summary.engine.onnx_sha256 == summary.onnx_fp16.sha256
+    assert summary.onnx_half is not None
+    assert summary.engine.onnx_sha256 == summary.onnx_half.sha256
     assert summary.engine.profile.optimum == ((1 if dynamic else 2), 3, 32, 48)
     assert summary.engine_bytes == (tmp_path / "model.fp16.plan").stat().st_size
     report = json.loads((tmp_path / "parity.json").read_text())
@@ -146,8 +146,8 @@ def test_autocast_block_does_not_leave_the_rest_in_float32(dynamic: bool, tmp_pa
     torch.manual_seed(0)
     summary = export(Island(), tmp_path, precision="fp16", dynamic=dynamic, calibration=[torch.randn(1, 3, 32, 48)])
     assert summary.parity.precision == "fp32"
-    assert summary.parity_fp16 is not None
-    assert summary.parity_fp16.macs == {"fp16": 1}
+    assert summary.parity_half is not None
+    assert summary.parity_half.macs == {"fp16": 1}
     model = onnx.load_model(tmp_path / "model.fp16.onnx")
     assert {w.data_type for w in model.graph.initializer if len(w.dims) == 4} == {onnx.TensorProto.FLOAT16}
 

@@ -40,9 +40,10 @@ PANELS = {
 Precision = Annotated[
     str,
     typer.Option(
-        metavar="fp32|fp16|int8|auto",
-        help="Number format written into the ONNX file. int8 leaves layers in fp16 that gain nothing by it; auto also "
-        "keeps layers in fp16 until the mIoU is within --max-miou-drop.",
+        metavar="fp32|fp16|bf16|int8|auto",
+        help="Number format written into the ONNX file. bf16 has the range of float32 and fewer digits than fp16; int8 "
+        "leaves layers in fp16 that gain nothing by it; auto also keeps layers in fp16 until the mIoU is within "
+        "--max-miou-drop.",
     ),
 ]
 Fold = Annotated[
@@ -114,7 +115,9 @@ CalibrationOption = Annotated[
 MaxDrop = Annotated[
     float,
     typer.Option(
-        "--max-miou-drop", metavar="POINTS", help="Points of validation mIoU that fp16 or int8 may cost, out of 100."
+        "--max-miou-drop",
+        metavar="POINTS",
+        help="Points of validation mIoU that another precision may cost, out of 100.",
     ),
 ]
 Out = Annotated[

@@ -60,8 +60,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"Data set that fp16 or int8 of an ONNX file is calibrated and judged on: {options.DATA_SETS}. Without it "
-        "--root is a folder of pictures, and the labels of the float32 file are the measure.",
+        help=f"Data set that another precision of an ONNX file is calibrated and judged on: {options.DATA_SETS}. "
+        "Without it --root is a folder of pictures, and the labels of the float32 file are the measure.",
     ),
 ]
 Classes = Annotated[
@@ -138,8 +138,8 @@ class FileOptions:
             if flags or settings:
                 said = ", ".join([f"--{name.removeprefix('data.')}".replace("--name", "--data") for name in flags])
                 raise OptionError(
-                    f"{said or '--set'} is about images that fp16 or int8 is calibrated on. Add --precision fp16, or "
-                    "leave it out."
+                    f"{said or '--set'} is about images that another precision is calibrated on. Add --precision fp16, "
+                    "or leave it out."
                 )
             return None
         has_data = "data.name" in settings | flags
@@ -187,8 +187,8 @@ def _show(outcome: "FileOutcome") -> None:
         f"Against {outcome.source.name} in ONNX Runtime: {error}the same label on "
         f"{100 * outcome.label_agreement:.3f} % of the pixels"
     )
-    if outcome.fp16 is not None and outcome.fp16.cost is not None:
-        output.result(reports.cost(outcome.fp16.cost))
+    if outcome.half is not None and outcome.half.cost is not None:
+        output.result(reports.cost(outcome.half.cost))
     if outcome.int8 is not None:
         reports.show_int8(outcome.int8.report)
     output.result(_images(outcome.contract, takes_bytes=outcome.takes_bytes))

@@ -23,11 +23,11 @@ def show(outcome: "ExportOutcome", trust: str, *, has_images: bool) -> None:
     output.show(Table("Files", ("file", "size"), sizes))
     if summary.onnx.route != "torch.export":
         output.say(_older_route(summary.onnx))
-    for report in filter(None, (summary.parity, summary.parity_fp16)):
+    for report in filter(None, (summary.parity, summary.parity_half)):
         title = f"{report.file} against torch: {_computes_in(report)}, run by {report.runtime}"
         output.show(Table(title, PARITY_COLUMNS, list(_parity(report))))
-    if summary.fp16_cost is not None:
-        output.result(cost(summary.fp16_cost))
+    if summary.half_cost is not None:
+        output.result(cost(summary.half_cost))
     if summary.int8 is not None:
         show_int8(summary.int8)
     for labels in summary.labels:

@@ -196,7 +196,11 @@ def _open_session(onnxruntime: Any, path: Path, wanted: str, options: Any) -> An
     try:
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[wanted])
     except Exception as error:  # ONNX Runtime's errors share no base class below Exception
-        remedy = "" if wanted == PROVIDERS["cpu"] else f" {_gpu_remedy()} Shape arithmetic counts: try --static."
+        remedy = f" {_gpu_remedy()} Shape arithmetic counts: try --static."
+        if wanted == PROVIDERS["cpu"]:
+            # bf16 above all, which it has for GPUs only.
+            unknown = "NOT_IMPLEMENTED" in str(error)
+            remedy = " It has no such operator on a CPU; bf16 runs on a GPU or as an engine." if unknown else ""
         raise RunnerError(f"{wanted} cannot load {path}: {_first_line(error)}{remedy}") from error
     session.disable_fallback()  # else a failing run is silently repeated on the CPU
     return session

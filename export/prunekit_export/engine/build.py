@@ -143,8 +143,9 @@ def _refuse_external(model: onnx.ModelProto, path: Path) -> None:
 def _check_types(layers: dict[str, int], macs: dict[str, float]) -> None:
     """Refuse a network whose products are float32 although the file has none: the engine would be slow in silence."""
     full = [kind for kind in layers if kind in _FLOAT_PRODUCTS]
-    if full and macs.get("fp16") == 1:
-        raise EngineError(f"The file computes in fp16, but TensorRT reads it as {', '.join(full)}. Update TensorRT.")
+    half = next((name for name in ("fp16", "bf16") if macs.get(name) == 1), None)
+    if full and half:
+        raise EngineError(f"The file computes in {half}, but TensorRT reads it as {', '.join(full)}. Update TensorRT.")
 
 
 def _check_profile(model: onnx.ModelProto, profile: Profile) -> None:

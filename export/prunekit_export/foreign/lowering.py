@@ -1,4 +1,4 @@
-"""fp16 and int8 of files that others made: calibrated and judged on a data set, or on a folder of pictures."""
+"""fp16, bf16 and int8 of files that others made: calibrated and judged on a data set, or on a folder of pictures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prunekit_export.errors import ExportUsageError
 from prunekit_export.foreign.opening import first_line
 from prunekit_export.graph import value_dims
 from prunekit_export.job import Job
-from prunekit_export.lowering import WrittenInt8, write_fp16, write_int8
-from prunekit_export.precision import open_session
+from prunekit_export.lowering import WrittenInt8, write_half, write_int8
+from prunekit_export.precision import HALVES, open_session
 from prunekit_export.request import ExportRequest
 from prunekit_export.samples import HALF_JUDGED_PICTURES, INT8_IMAGES, JUDGED_PICTURES, USUAL_IMAGES, Samples, of_folder
 from prunekit_runtime.spelling import spelled
@@ -60,7 +60,7 @@ class Lowering:
     @property
     def is_int8(self) -> bool:
         """Whether some of it computes in int8."""
-        return self.precision != "fp16"
+        return self.precision not in HALVES
 
 
 class OnnxNetwork(nn.Module):
@@ -96,7 +96,7 @@ def lowered(
     asked: Lowering,
     tell: Callable[[str], None],
 ) -> Written | WrittenInt8:
-    """Write model.fp16.onnx or model.int8.onnx beside model.onnx, compared with it.
+    """Write model.fp16.onnx, model.bf16.onnx or model.int8.onnx beside model.onnx, compared with it.
 
     Args:
         stage: has model.onnx.
@@ -127,7 +127,7 @@ def lowered(
         max_drop=asked.max_drop,
     )
     job = Job(stage, request, contract, tell)
-    return write_int8(job) if asked.is_int8 else write_fp16(job)
+    return write_int8(job) if asked.is_int8 else write_half(job, HALVES[asked.precision])
 
 
 def _classes(model: onnx.ModelProto) -> int:

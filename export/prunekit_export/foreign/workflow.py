@@ -107,7 +107,7 @@ class FileOutcome:
     """Whether the source takes uint8 images, and so prepares them itself."""
     engine: EngineReport | None
     files: tuple[Path, ...]
-    fp16: Written | None = None
+    half: Written | None = None
     int8: WrittenInt8 | None = None
 
 
@@ -161,7 +161,7 @@ def _export(source: Path, config: FileConfig, stage: Stage, tell: Callable[[str]
         adopted.takes_bytes,
         engine,
         tuple(stage.out_dir / name for name in names),
-        fp16=dataclasses.replace(low, onnx=_published(low.onnx, stage)) if isinstance(low, Written) else None,
+        half=dataclasses.replace(low, onnx=_published(low.onnx, stage)) if isinstance(low, Written) else None,
         int8=dataclasses.replace(low, onnx=_published(low.onnx, stage)) if isinstance(low, WrittenInt8) else None,
     )
 
@@ -175,7 +175,7 @@ def _parity(source: Path, max_rel: float | None, labels: float, low: Written | W
     return {
         "source": {"file": source.name, "max_rel": max_rel, "label_agreement": labels},
         "files": [half.to_json()] if half else [],
-        "fp16": cost.to_json() if cost else None,
+        "half": cost.to_json() if cost else None,
         "int8": low.report.to_json() if isinstance(low, WrittenInt8) else None,
     }
 
@@ -255,7 +255,8 @@ def _engine(
     stage: Stage, source: str, profile: Profile, config: FileConfig, tell: Callable[[str], None]
 ) -> EngineReport:
     tell(f"building an engine from {source}")
-    precision = "fp16" if ".fp16." in source else "int8" if ".int8." in source else "fp32"
+    # model.onnx is fp32, model.fp16.onnx says it.
+    precision = source.split(".")[1] if source.count(".") > 1 else "fp32"
     plan = stage.folder / f"model.{precision}.plan"
     try:
         return build_engine(stage.folder / source, plan, profile=profile, options=config.engine)

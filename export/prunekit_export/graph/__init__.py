@@ -3,6 +3,7 @@
 Passes do not import each other; `pass_base` says what one is.
 """
 
+from prunekit_export.graph.onnx_export import BF16_OPSET as BF16_OPSET
 from prunekit_export.graph.onnx_export import INPUT as INPUT
 from prunekit_export.graph.onnx_export import OPSET as OPSET
 from prunekit_export.graph.onnx_export import OUTPUT as OUTPUT

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 # 20: every parser from TensorRT 10.0 on reads it; fp16 Q/DQ scales need 19; 23 brings Attention, which does not build.
-OPSET = 20
+OPSET, BF16_OPSET = 20, 22
 INPUT = "images"
 OUTPUT = "logits"
 
@@ -145,7 +145,7 @@ def save_onnx(model: onnx.ModelProto, path: Path, *, stride: int = 1) -> ExportR
     """Write `model` atomically, checked as it lies on the disk.
 
     Raises:
-        ExportError: the checker refuses it, or its opset is not 20.
+        ExportError: the checker refuses it, or its opset is neither 20 nor 22, which bf16 takes.
     """
     try:
         content = model.SerializeToString(deterministic=True)
@@ -168,12 +168,12 @@ def check_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Check the opset of a model, and structure, types and shapes of the file that holds it.
 
     Raises:
-        ExportError: onnx.checker refuses the file, or its opset is not 20.
+        ExportError: onnx.checker refuses the file, or its opset is neither 20 nor 22, which bf16 takes.
     """
     import onnx
 
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if opsets.get("") != OPSET:
+    if opsets.get("") not in (OPSET, BF16_OPSET):
         raise ExportError(f"The exporter wrote opset {opsets.get('')}, not {OPSET}. Update onnxscript and torch.")
     try:
         onnx.checker.check_model(str(path), full_check=True)

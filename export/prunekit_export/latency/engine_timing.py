@@ -17,7 +17,7 @@ from prunekit_export.engine import EngineOptions, Profile, build_engine
 from prunekit_export.errors import EngineUsageError, ExportUsageError
 from prunekit_export.latency.layer_onnx import layer_model
 from prunekit_export.latency.layer_timing import LayerTime, NetworkTime, Shape, exported_bytes
-from prunekit_export.precision import Fp16Pass
+from prunekit_export.precision import HalfPass
 from prunekit_export.require import require
 from prunekit_runtime.measuring.latency import summarise
 from prunekit_runtime.running.trt import TrtRunner
@@ -97,7 +97,7 @@ class EngineTimer:
         return self._timed(onnx.load_model_from_string(exported_bytes(segmenter, input_shape)), input_shape)
 
     def _timed(self, model: onnx.ModelProto, shape: Shape) -> LatencyReport:
-        written = Fp16Pass()(model).model if self._precision == "fp16" else model
+        written = HalfPass()(model).model if self._precision == "fp16" else model
         return self._stopwatch.whole(written.SerializeToString(), shape)
 
 

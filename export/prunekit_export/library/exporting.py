@@ -79,7 +79,7 @@ def export(
             its own.
         keep_fp32: names of nodes that stay in float32, besides those that would overflow.
         calibration: how int8 finds the range of an activation: "entropy", "percentile" or "minmax".
-        max_miou_drop: points of mIoU that fp16 or int8 may cost.
+        max_miou_drop: points of mIoU that fp16, bf16 or int8 may cost.
         labelled: pictures, RGB uint8 (H, W, 3), each with the class of every pixel, uint8 (H, W), 255 for none, by
             which fp16 and int8 of a network are judged; int8 needs some, and a run finds its own.
         root: folder of a run's data, where it is no longer where the run says.

@@ -1,4 +1,4 @@
-"""Does the file give the network's numbers and labels? Float32 in ONNX Runtime, fp16 as written, at several shapes."""
+"""Does the file give the network's numbers and labels, at several shapes? 16 bits with each result rounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunekit_export.errors import ExportError
 from prunekit_export.graph import frozen_copy
 from prunekit_export.parity.agreement import MIN_AGREEMENT, agreement
 from prunekit_export.parity.float64 import as_float64
-from prunekit_export.precision import holds_half, macs_by_type, precision_name, shares
+from prunekit_export.precision import half_of, macs_by_type, precision_name, shares
 from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
     Run = Callable[[FloatArray], FloatArray]
 
-# Largest error as a share of the largest logit. fp32: another order of sums; fp16: 11 bits over some dozens of layers.
-TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
+# Largest error as a share of the largest logit. fp32: another order of sums; fp16: 11 bits over some dozens of layers;
+# bf16: 8 bits, so eight times as much.
+TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 0.16}
 # In float64; the reference evaluator keeps float32 for the coordinates of Resize, which leaves some 1e-8.
 FLOAT64_TOLERANCE = 1e-6
 
@@ -101,7 +102,7 @@ def parity(
 
     Args:
         segmenter: the network in torch, float32.
-        path: float32 files run in ONNX Runtime, files with fp16 inside with each result rounded to fp16.
+        path: float32 files run in ONNX Runtime, files with fp16 or bf16 inside with each result rounded to it.
         shapes: (images, height, width); the same one several times draws other images.
         edges: more shapes, of which those that the network itself refuses are left out.
         tolerance: largest error as a share of the largest logit; the precision's own when None.
@@ -114,8 +115,8 @@ def parity(
     import onnx
 
     model = onnx.load_model(path)
-    half = holds_half(model)
-    limit = TOLERANCE["fp16" if half else "fp32"] if tolerance is None else tolerance
+    half = half_of(model)
+    limit = TOLERANCE[half.name if half else "fp32"] if tolerance is None else tolerance
     macs = macs_by_type(model, (shapes[0][0], 3, *shapes[0][1:]))
     comparison = _Comparison(path.name, frozen_copy(segmenter), model, limit, real_images)
     shapes = (*shapes, *filter(comparison.is_taken, edges))
@@ -219,7 +220,7 @@ class _Comparison:
             expected = double._in_torch(images)
         except ExportError:  # the network fixes a type inside
             return None
-        if expected.dtype != np.float64 or holds_half(self.model):
+        if expected.dtype != np.float64 or half_of(self.model):
             return None
         if _row_of(row.shape, row.images, expected, in_float32, self.tolerance).passed(self.tolerance):
             return None  # torch's own rounding decides nothing here: the file is at fault
@@ -271,9 +272,9 @@ def _check(report: ParityReport) -> None:
     worst = failed[0]
     images, height, width = worst.shape
     where = f"{report.file} differs from the network at {images} x 3 x {height} x {width} in {report.runtime}"
-    half = report.tolerance == TOLERANCE["fp16"]
+    half = next((name for name in ("fp16", "bf16") if name in report.macs), "")
     if worst.max_rel <= report.tolerance:
-        advice = " fp16 does not resolve the differences between its classes: export fp32." if half else ""
+        advice = f" {half} does not resolve the differences between its classes: export fp32." if half else ""
         raise ExportError(
             f"{where}: labels agree on {worst.label_agreement:.2%} of the pixels, {worst.decided_agreement:.2%} of "
             f"those that the network decides clearly; {MIN_AGREEMENT:.0%} is asked for.{advice}"

@@ -14,7 +14,9 @@ N pictures, K classes, H W their size.
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,26 +25,26 @@ from prunekit.progress import counted
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import CONFIDENCE, LABELS, restored_logits
 from prunekit_export.parity.agreement import MIN_AGREEMENT, agreement
-from prunekit_export.precision import holds_half, holds_int8, open_session
+from prunekit_export.precision import BF16, half_of, holds_int8, open_session, rounded
 from prunekit_runtime.preprocessing import resize_bilinear
 from prunekit_runtime.running.ort import OrtRunner
 from prunekit_runtime.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     import onnx
 
     from prunekit_runtime.preprocessing import ByteArray, Preprocessing
+    from prunekit_runtime.running.runner import Graph
 
     FloatArray = npt.NDArray[np.float32]
 
 # Largest error as a share of the largest logit. A coordinate in float32 is off by up to 1e-4 px beyond 1024 px, in both
 # resizes; a network in fp16 rounds what it sees anew, and in int8 such a rounding may be a whole step.
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.25}
-MIN_SAME = {"fp32": MIN_AGREEMENT, "fp16": MIN_AGREEMENT, "int8": 0.95}
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.16, "int8": 0.25}
+MIN_SAME = {"fp32": MIN_AGREEMENT, "fp16": MIN_AGREEMENT, "bf16": MIN_AGREEMENT, "int8": 0.95}
 _MOST_VALUES = 1 << 25  # of logits that are looked at together [float32 values]
 
 
@@ -109,8 +111,9 @@ def picture_parity(
     import onnx
 
     model = onnx.load_model(labels)
-    kind = "int8" if holds_int8(model) else "fp16" if holds_half(model) else "fp32"
-    with OrtRunner(logits) as apart, OrtRunner(labels, graph="labels") as inside:
+    half = half_of(model)
+    kind = "int8" if holds_int8(model) else half.name if half else "fp32"
+    with _opened(logits, model) as apart, _opened(labels, model, graph="labels") as inside:
         comparison = _Comparison(apart, inside, _Logits(model), contract)
         batches = list(_batches(pictures, sizes, inside.input_shape[0]))
         told = counted(batches, f"Comparing {labels.name} with {logits.name}", len(batches))
@@ -132,6 +135,18 @@ def picture_parity(
     return report
 
 
+def _opened(path: Path, labels: onnx.ModelProto, graph: Graph = "logits") -> OrtRunner:
+    """Open a file; with bf16 inside with each result rounded, as ONNX Runtime has no bf16 on a CPU."""
+    import onnx
+
+    if half_of(labels) != BF16:
+        return OrtRunner(path, graph=graph)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / path.name
+        written.write_bytes(rounded(onnx.load_model(path)).SerializeToString())
+        return OrtRunner(written, graph=graph, optimise=False)
+
+
 class _Logits:
     """A copy of a graph from pictures to labels that gives its logits at the pictures' size."""
 
@@ -144,7 +159,8 @@ class _Logits:
         axes = ["proof_n", "proof_k", "proof_h", "proof_w"]
         copied.graph.ClearField("output")
         copied.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
-        self._session: Any = open_session(copied)
+        is_bf16 = half_of(model) == BF16
+        self._session: Any = open_session(rounded(copied), optimise=False) if is_bf16 else open_session(copied)
         self._input = model.graph.input[0].name
 
     def __call__(self, pictures_NHW3: ByteArray) -> FloatArray:

@@ -16,7 +16,7 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as SlowConv
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as SlowConvTranspose
 
-from prunekit_export.precision import open_session, rounded
+from prunekit_export.precision import half_of, open_session, rounded
 from prunekit_runtime.running.ort import require_onnxruntime
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ConvTranspose(OpRun):
 
 
 class RoundingRunner:
-    """Run a model with fp16 inside in ONNX Runtime, each result rounded to what the file says.
+    """Run a model with fp16 or bf16 inside in ONNX Runtime, each result rounded to what the file says.
 
     Raises:
         RoundingError: the file cannot be written so.
@@ -102,9 +102,11 @@ class RoundingRunner:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         # As written: fused operators would leave out the roundings between them.
+        half = half_of(model)
         self._session: Any = open_session(rounded(model), optimise=False)
         self._input = model.graph.input[0].name
-        self.name = f"onnxruntime {require_onnxruntime().__version__} with results rounded to fp16"
+        rounding = f" with results rounded to {half.name}" if half else ""
+        self.name = f"onnxruntime {require_onnxruntime().__version__}{rounding}"
 
     def run(self, images_N3hw: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the logits (N, K, h, w), float32."""

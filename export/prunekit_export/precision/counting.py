@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prunekit_export.precision.rounding import rounded
 from prunekit_export.precision.session import open_session
-from prunekit_export.precision.types import holds_half
+from prunekit_export.precision.types import BF16, half_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,11 +48,12 @@ def shares(macs: Mapping[str, int]) -> dict[str, float]:
 def precision_name(model: onnx.ModelProto, macs: Mapping[str, float]) -> str:
     """Return "fp32", "fp16" or another type where all products have it, "mixed" where they differ.
 
-    A file without products is named by whether it holds fp16 at all.
+    A file without products is named by the type of 16 bits that it holds, if any.
     """
     kinds = [kind for kind, count in macs.items() if count]
     if not kinds:
-        return "fp16" if holds_half(model) else "fp32"
+        half = half_of(model)
+        return half.name if half else "fp32"
     return kinds[0] if len(kinds) == 1 else "mixed"
 
 
@@ -100,6 +102,8 @@ def _shapes(model: onnx.ModelProto, names: list[str], dims: Dims) -> dict[str, l
         measured.graph.output.append(
             onnx.helper.make_tensor_value_info(f"__shape{index}", onnx.TensorProto.INT64, None)
         )
+    # ONNX Runtime has no bf16 on a CPU.
+    measured = rounded(measured) if half_of(measured) == BF16 else measured
     return dict(zip(names, _results(measured, dims), strict=True)) if names else {}
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from prunekit.progress import counted
 from prunekit_export.errors import ExportError
-from prunekit_export.precision.fp16 import FLOAT16_MAX, unsafe_weight_nodes
+from prunekit_export.precision.half import unsafe_weight_nodes
 from prunekit_export.precision.session import open_session
+from prunekit_export.precision.types import FP16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 # A quarter of what fp16 holds: unseen images reach further than the calibration images do.
-DEFAULT_LIMIT = FLOAT16_MAX / 4
+DEFAULT_LIMIT = FP16.largest / 4
 _PEAK = "__peak"
 _SUM = "__sum"
 

@@ -1,7 +1,8 @@
-"""An fp16 file as float32 operators with a rounding to fp16 after each, which ONNX Runtime runs at full speed.
+"""A file of 16 bits as float32 operators with a rounding after each, which ONNX Runtime runs at full speed.
 
-This is what tensor cores do: exact products of fp16 numbers, float32 sums, one rounding of the result. ONNX Runtime's
-CPU kernels for fp16 are few and slow, and where it inserts its own casts it may leave out a rounding.
+This is what tensor cores do: exact products of fp16 or bf16 numbers, float32 sums, one rounding of the result. ONNX
+Runtime's CPU kernels for fp16 are few and slow, for bf16 there are none, and where it inserts its own casts it may
+leave out a rounding.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prunekit_export.errors import ExportError
+from prunekit_export.precision.types import HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnx
 
-# What only moves, picks or keeps the values of its inputs gives fp16 numbers from fp16 numbers.
+# What only moves, picks or keeps the values of its inputs gives numbers of the type that it got.
 _EXACT_NAMES = (
     "Abs Clip Compress Concat DepthToSpace Expand Flatten Gather GatherElements GatherND GlobalMaxPool Identity Max "
     "MaxPool Min Neg Pad Relu Reshape ScatterElements ScatterND Slice SpaceToDepth Split Squeeze Tile Transpose Trilu "
     "Unsqueeze Where"
 )
 _EXACT = frozenset(_EXACT_NAMES.split())
+_HALVES = frozenset(half.onnx_type for half in HALVES.values())
 # The type of their result stands in an attribute.
 _TYPED = frozenset({"CastLike", "EyeLike", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
 
@@ -33,7 +36,7 @@ class RoundingError(ExportError):
 
 
 def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model in float32, each fp16 tensor holding the same values as numbers that fp16 has.
+    """Return the model in float32, each fp16 or bf16 tensor holding numbers that its type has.
 
     Raises:
         RoundingError: it has subgraphs or functions, or does not tell the type of a tensor.
@@ -52,7 +55,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
         _widen_(tensor)
     written.graph.ClearField("value_info")
     for value in (*written.graph.input, *written.graph.output):
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+        if value.type.tensor_type.elem_type in _HALVES:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     return written
 
@@ -64,7 +67,7 @@ class _Rounding:
         import onnx
 
         self._types = types
-        self._half, self._full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+        self._full = onnx.TensorProto.FLOAT
         self._taken = set(types)
 
     def nodes(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
@@ -83,7 +86,7 @@ class _Rounding:
         if node.op_type in _EXACT or node.op_type == "Constant":
             yield made
             return
-        half = [slot for slot, name in enumerate(node.output) if name and self._types[name] == self._half]
+        half = [slot for slot, name in enumerate(node.output) if name and self._types[name] in _HALVES]
         roundings = [each for slot in half for each in self._round_(made, slot)]
         yield made
         yield from roundings
@@ -91,7 +94,7 @@ class _Rounding:
     def _widen_(self, attribute: onnx.AttributeProto) -> None:
         if attribute.HasField("t"):
             _widen_(attribute.t)
-        if attribute.name in ("to", "dtype", "output_dtype") and attribute.i == self._half:
+        if attribute.name in ("to", "dtype", "output_dtype") and attribute.i in _HALVES:
             attribute.i = self._full
 
     def _round_(self, node: onnx.NodeProto, slot: int) -> Iterator[onnx.NodeProto]:
@@ -101,7 +104,7 @@ class _Rounding:
         name = node.output[slot]
         exact, half = self._fresh(f"{name}__exact"), self._fresh(f"{name}__half")
         node.output[slot] = exact
-        yield onnx.helper.make_node("Cast", [exact], [half], name=half, to=self._half)
+        yield onnx.helper.make_node("Cast", [exact], [half], name=half, to=self._types[name])
         yield onnx.helper.make_node("Cast", [half], [name], name=f"{half}_back", to=self._full)
 
     def _fresh(self, name: str) -> str:
@@ -119,10 +122,10 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _widen_(tensor: onnx.TensorProto) -> None:
-    """Turn fp16 values into float32; exact."""
+    """Turn values of 16 bits into float32; exact."""
     import onnx
 
-    if tensor.data_type != onnx.TensorProto.FLOAT16:
+    if tensor.data_type not in _HALVES:
         return
     values: Any = onnx.numpy_helper.to_array(tensor)
     tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), tensor.name))

@@ -1,22 +1,50 @@
-"""Which number types a model holds."""
+"""The number types of 16 bits, and which types a model holds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import ml_dtypes  # onnx brings it
+import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import onnx
 
+HalfName = Literal["fp16", "bf16"]
 
-def holds_half(model: onnx.ModelProto) -> bool:
-    """Say whether a weight or a Cast of `model` is fp16, so that it rounds to fp16 somewhere."""
-    import onnx
 
-    half = onnx.TensorProto.FLOAT16
-    weights = any(tensor.data_type == half for tensor in model.graph.initializer)
-    return weights or any(
-        attribute.name == "to" and attribute.i == half for node in model.graph.node for attribute in node.attribute
-    )
+@dataclass(frozen=True)
+class Half:
+    """A float of 16 bits."""
+
+    name: HalfName
+    dtype: np.dtype[Any]
+    onnx_type: int
+    schema_name: str
+    largest: float
+    zero: float
+    """Half of the smallest number above 0: this and below rounds to zero."""
+
+
+# Numbers of onnx.TensorProto, which take a second to import.
+FP16 = Half("fp16", np.dtype(np.float16), 10, "tensor(float16)", 65504.0, 2.0**-25)
+BF16 = Half("bf16", np.dtype(ml_dtypes.bfloat16), 16, "tensor(bfloat16)", float(np.finfo(np.float32).max), 2.0**-134)
+HALVES: dict[str, Half] = {half.name: half for half in (FP16, BF16)}
+
+
+def half_of(model: onnx.ModelProto) -> Half | None:
+    """Return the type of 16 bits that a weight or a Cast of `model` has, to which it rounds somewhere; bf16 first."""
+    held = {tensor.data_type for tensor in model.graph.initializer}
+    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    held |= {attribute.i for attribute in attributes if attribute.name == "to"}
+    return next((half for half in (BF16, FP16) if half.onnx_type in held), None)
+
+
+def round_to(values: npt.NDArray[np.float32], half: Half) -> npt.NDArray[np.float32]:
+    """Return the nearest numbers that the type has, as float32."""
+    return values.astype(half.dtype).astype(np.float32)
 
 
 def holds_int8(model: onnx.ModelProto) -> bool:

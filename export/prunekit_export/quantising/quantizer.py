@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from prunekit_export.quantising.calibration import Ranges
 
-FLOAT16_MAX = 65504.0
 _MIN_SCALE = 2.0**-24  # the smallest number above 0 of fp16, in which scales are kept
 _LEVELS = 127
 
@@ -89,7 +88,7 @@ def _read_by(model: onnx.ModelProto, ranges: Ranges, names: Sequence[str]) -> se
     missing = sorted(read - set(ranges.largest))
     if missing:
         raise ExportError(f"Calibration gave no range for {missing[0]}, which a layer to be quantised reads.")
-    large = sorted(name for name in read if ranges.largest[name] > _LEVELS * FLOAT16_MAX)
+    large = sorted(name for name in read if ranges.largest[name] > _LEVELS * float(np.finfo(np.float16).max))
     if large:
         raise ExportError(
             f"{large[0]} reaches {ranges.largest[large[0]]:.1e}, more than int8 with a scale in fp16 holds. "

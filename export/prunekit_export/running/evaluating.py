@@ -76,7 +76,7 @@ def evaluate_model(
         dataset = open_dataset(data, split, trust_code=trust_code or own_data)
         check_labels(dataset, split, data)
     with open_runner(
-        path, provider=provider, threads=threads, trust_code=trust_code, graph=None, rounding=True
+        path, provider=provider, threads=threads, trust_code=trust_code, graph=None, rounding="all"
     ) as runner:
         contract = contract_for(runner, path)
         _check_names(path, dataset.classes.names, as_many=runner.graph == "labels")

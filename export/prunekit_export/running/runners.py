@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from google.protobuf.message import DecodeError
 
@@ -73,6 +73,10 @@ class TorchRunner(ClosingRunner):
         torch.set_num_threads(self._threads_before)
 
 
+Rounding = Literal["none", "bf16", "all"]
+"""Which ONNX files give the numbers of their 16 bits on a CPU."""
+
+
 def open_runner(
     path: Path,
     *,
@@ -80,7 +84,7 @@ def open_runner(
     threads: int = 0,
     trust_code: bool = False,
     graph: Graph | None = "logits",
-    rounding: bool = False,
+    rounding: Rounding = "bf16",
 ) -> Runner:
     """Open a model by what it is: a folder is a run, .onnx goes to ONNX Runtime, .plan and .engine to TensorRT.
 
@@ -90,8 +94,8 @@ def open_runner(
         threads: CPU threads; 0 leaves the choice to the library.
         trust_code: run the python: factory of a run that others made.
         graph: what the caller can run, None for either.
-        rounding: let a file with fp16 inside give fp16's numbers on the CPU too, where ONNX Runtime computes most of it
-            in float32: each result is rounded, which takes time of its own.
+        rounding: let ONNX files of 16 bits give the numbers of their type on the CPU, by a rounding of each result,
+            which takes time of its own. ONNX Runtime computes bf16 not at all there, and most of fp16 in float32.
 
     Raises:
         PrunekitError: it is no model, belongs to an export that is not finished, or cannot run there.
@@ -99,37 +103,39 @@ def open_runner(
     if path.is_dir():
         return _open_run(path, provider, threads, trust_code=trust_code)
     refuse_unproved(path)
-    if rounding and path.suffix == ".onnx" and provider in (None, "cpu") and path.is_file():
-        runner = _rounding_runner(path, threads, graph)
-        if runner is not None:
-            return runner
+    on_cpu = path.suffix == ".onnx" and provider in (None, "cpu") and path.is_file()
+    runner = _rounding_runner(path, threads, graph, rounding) if on_cpu and rounding != "none" else None
+    if runner is not None:
+        return runner
     return open_file(path, provider=cast("Provider | None", provider), threads=threads or None, graph=graph)
 
 
-def _rounding_runner(path: Path, threads: int, graph: Graph | None) -> Runner | None:
-    """Return a runner that rounds to fp16 as the file says; None for a file without fp16, or with weights elsewhere.
+def _rounding_runner(path: Path, threads: int, graph: Graph | None, rounding: Rounding) -> Runner | None:
+    """Return a runner that rounds as a file of 16 bits says; None for another file, or one with weights elsewhere.
 
     None too where the roundings cannot be written in, as with subgraphs.
     """
     import onnx
 
-    from prunekit_export.precision import RoundingError, holds_half, rounded
+    from prunekit_export.precision import BF16, RoundingError, half_of, rounded
     from prunekit_runtime.running.ort import OrtRunner
 
     try:
         # Weights in other files stay where they are: a file of others may name any path.
         model = onnx.load_model(path, load_external_data=False)
+        half = half_of(model)
+        wanted = half is not None and (half == BF16 or rounding == "all")
         whole = not any(tensor.external_data for tensor in model.graph.initializer)
-        written = rounded(model) if whole and holds_half(model) else None
+        written = rounded(model) if whole and wanted else None
     except (RoundingError, DecodeError, OSError):  # what is no model is refused where it is opened
         return None
-    if written is None:
+    if written is None or half is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / path.name
         copied.write_bytes(written.SerializeToString())
         runner = OrtRunner(copied, threads=threads, optimise=False, graph=graph)
-    runner.path, runner.name = path, f"{runner.name.removesuffix(', as written')}, results rounded to fp16"
+    runner.path, runner.name = path, f"{runner.name.removesuffix(', as written')}, results rounded to {half.name}"
     return runner
 
 

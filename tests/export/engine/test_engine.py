@@ -16,7 +16,7 @@ from prunekit_export.engine import build as engine
 from prunekit_export.engine.build import sidecar_path
 from prunekit_export.errors import EngineError
 from prunekit_export.graph import ExportReport, export_onnx, save_onnx
-from prunekit_export.precision import Fp16Pass
+from prunekit_export.precision import HALVES, HalfPass, NewerOpsetPass
 from prunekit_runtime.running.plan import read_plan_header
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
@@ -33,7 +33,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, *packages: str, gpu: bool) -> Non
 
 @needs_rtx
 def test_fp16_engine_and_its_sidecar(dynamic_file: ExportReport, tmp_path: Path) -> None:
-    half = save_onnx(Fp16Pass()(onnx.load_model(dynamic_file.path)).model, tmp_path / "half.onnx")
+    half = save_onnx(HalfPass()(onnx.load_model(dynamic_file.path)).model, tmp_path / "half.onnx")
     phases: list[str] = []
     plan = tmp_path / "half.plan"
     report = build_engine(
@@ -89,23 +89,27 @@ def test_the_input_may_have_any_name(static_file: ExportReport, tmp_path: Path) 
 
 
 @needs_rtx
-@pytest.mark.parametrize("half", [False, True])
-def test_file_that_pads_itself_becomes_an_engine_of_any_size(tiny_net: nn.Module, tmp_path: Path, half: bool) -> None:
+@pytest.mark.parametrize(("precision", "kind"), [("fp32", "FLOAT"), ("fp16", "HALF"), ("bf16", "BF16")])
+def test_file_that_pads_itself_becomes_an_engine_of_any_size(
+    tiny_net: nn.Module, tmp_path: Path, precision: str, kind: str
+) -> None:
     net = Segmenter(tiny_net, 5, 8)
     source = export_onnx(net, tmp_path / "full.onnx", height=32, width=48, dynamic=True, stride=8).path
-    if half:
-        source = save_onnx(Fp16Pass()(onnx.load_model(source)).model, tmp_path / "half.onnx").path
+    if precision != "fp32":
+        model = onnx.load_model(source)
+        model = NewerOpsetPass()(model).model if precision == "bf16" else model
+        source = save_onnx(HalfPass(half=HALVES[precision])(model).model, tmp_path / "half.onnx").path
     profile = Profile((1, 3, 17, 21), (1, 3, 32, 48), (2, 3, 65, 99))
     report = build_engine(source, tmp_path / "x.plan", profile=profile, options=RTX_86)
-    assert report.macs == {"fp16" if half else "fp32": 1}
-    assert report.layers["CONVOLUTION:HALF" if half else "CONVOLUTION:FLOAT"] == 3
+    assert report.macs == {precision: 1}
+    assert report.layers[f"CONVOLUTION:{kind}"] == 3
 
 
 @needs_rtx
 def test_sidecar_says_what_stays_in_float32(static_file: ExportReport, tmp_path: Path) -> None:
     model = onnx.load_model(static_file.path)
     kept = frozenset({next(node.name for node in model.graph.node if node.op_type == "Conv")})
-    half = save_onnx(Fp16Pass(kept)(model).model, tmp_path / "half.onnx")
+    half = save_onnx(HalfPass(kept)(model).model, tmp_path / "half.onnx")
     report = build_engine(half.path, tmp_path / "x.plan", profile=STATIC, options=RTX_86)
     assert report.precision == "mixed"
     assert 0 < report.macs["fp32"] < 1
@@ -118,6 +122,8 @@ def test_engine_that_would_compute_in_another_type_is_refused() -> None:
     engine._check_types({"CONVOLUTION:HALF": 2, "CAST:FLOAT": 1}, {"fp16": 1.0})
     with pytest.raises(EngineError, match="computes in fp16, but TensorRT reads it as CONVOLUTION:FLOAT"):
         engine._check_types(layers, {"fp16": 1.0})
+    with pytest.raises(EngineError, match="computes in bf16"):
+        engine._check_types(layers, {"bf16": 1.0})
 
 
 @needs_rtx

@@ -16,6 +16,7 @@ from prunekit.recipe import parse_recipe
 from prunekit_export.engine import Profile
 from prunekit_export.errors import ExportError
 from prunekit_export.foreign import FileConfig, Lowering, OnnxNetwork, export_file
+from prunekit_export.running import open_runner
 from prunekit_runtime.running.ort import OrtRunner
 
 CLASSES = 5
@@ -63,7 +64,7 @@ def shapes(**settings: object) -> Any:
     return parse_recipe({"data": {"name": "shapes", "height": 32, "width": 48, "val_images": 4, **settings}}).data
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "auto"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "auto"])
 @pytest.mark.parametrize("bytes_in", [False, True])
 def test_every_precision_is_calibrated_on_pictures_alone(
     tmp_path: Path, pictures: Path, precision: Any, bytes_in: bool
@@ -71,24 +72,24 @@ def test_every_precision_is_calibrated_on_pictures_alone(
     lowering = Lowering(precision=precision, pictures=pictures, calibration="minmax")
     source = write_file(tmp_path / "theirs.onnx", bytes_in=bytes_in)
     outcome = export_file(source, FileConfig(lowering=lowering), tmp_path / "out")
-    low = outcome.fp16 or outcome.int8
+    low = outcome.half or outcome.int8
     assert low is not None
-    name = "model.fp16.onnx" if precision == "fp16" else "model.int8.onnx"
+    name = f"model.{'int8' if precision == 'auto' else precision}.onnx"
     assert low.onnx.path == tmp_path / "out" / name
     assert sorted(outcome.files) == sorted((tmp_path / "out").iterdir())
-    cost = outcome.fp16.cost if outcome.fp16 else outcome.int8.report.cost
+    cost = outcome.half.cost if outcome.half else outcome.int8.report.cost
     assert cost.judged.miou is None, "no label is known"
     assert cost.judged.agreement > 0.95
     assert cost.judged.pictures == 3
-    macs = outcome.fp16.parity.macs if outcome.fp16 else outcome.int8.report.macs
-    assert macs["fp16" if precision == "fp16" else "int8"] > 0.5
+    macs = outcome.half.parity.macs if outcome.half else outcome.int8.report.macs
+    assert macs["int8" if precision == "auto" else precision] > 0.5
     image = np.random.default_rng(1).uniform(0, 200, (1, 3, 32, 48)).astype(np.float32)
-    with OrtRunner(outcome.onnx.path) as full, OrtRunner(low.onnx.path, optimise=False) as lower:
+    with OrtRunner(outcome.onnx.path) as full, open_runner(low.onnx.path) as lower:
         expected, got = full.run(image), lower.run(image)
     assert np.mean(expected.argmax(1) == got.argmax(1)) > 0.9
     told = json.loads((tmp_path / "out" / "parity.json").read_text())
     assert told["source"]["file"] == "theirs.onnx"
-    assert (told["fp16"] is None) == (precision != "fp16")
+    assert (told["half"] is None) == (precision in ("int8", "auto"))
     assert name in (tmp_path / "out" / "trtexec.txt").read_text()
 
 
@@ -123,7 +124,7 @@ def test_a_file_that_is_too_far_off_in_fp16_is_refused(tmp_path: Path, pictures:
 def test_nodes_are_kept_by_name(tmp_path: Path, pictures: Path) -> None:
     source = write_file(tmp_path / "theirs.onnx", batch=2)
     lowering = Lowering(precision="fp16", pictures=pictures, keep_fp32=("conv3",))
-    half = export_file(source, FileConfig(lowering=lowering), tmp_path / "out").fp16
+    half = export_file(source, FileConfig(lowering=lowering), tmp_path / "out").half
     assert half is not None
     assert 0 < half.parity.macs["fp32"] < 0.5
 

@@ -77,8 +77,8 @@ def test_fp16_of_it(pyramid: Pyramid, tmp_path: Path) -> None:
     images = [torch.randn(1, 3, 32, 48) for _ in range(2)]
     options = {"preprocessing": prunekit.Preprocessing(32, 48), "images": images, "dynamic": True}
     summary = prunekit.export(pyramid, tmp_path / "out", precision="fp16", **options)
-    assert summary.parity_fp16 is not None
-    assert summary.parity_fp16.macs["fp16"] > 0.99
+    assert summary.parity_half is not None
+    assert summary.parity_half.macs["fp16"] > 0.99
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")

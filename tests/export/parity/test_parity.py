@@ -17,8 +17,7 @@ from prunekit_export.graph import ExportReport, export_onnx, save_onnx
 from prunekit_export.parity import parity, parity_shapes
 from prunekit_export.parity.agreement import agreement
 from prunekit_export.parity.compare import draw_images
-from prunekit_export.precision import Fp16Pass, macs_by_type, precision_name, scan_ranges, shares
-from prunekit_export.precision.fp16 import FLOAT16_MAX
+from prunekit_export.precision import FP16, HalfPass, macs_by_type, precision_name, scan_ranges, shares
 from prunekit_export.precision.range_scan import DEFAULT_LIMIT
 
 pytest.importorskip("onnxruntime", reason="parity runs in ONNX Runtime")
@@ -36,7 +35,7 @@ def test_dynamic_file_equals_the_network_at_odd_shapes(tiny_net: nn.Module, dyna
 
 
 def test_fp16_file_is_computed_in_fp16(tiny_net: nn.Module, dynamic_file: ExportReport, tmp_path: Path) -> None:
-    half = save_onnx(Fp16Pass()(onnx.load_model(dynamic_file.path)).model, tmp_path / "half.onnx")
+    half = save_onnx(HalfPass()(onnx.load_model(dynamic_file.path)).model, tmp_path / "half.onnx")
     report = parity(tiny_net, half.path, shapes=SHAPES)
     assert report.runtime.endswith("results rounded to fp16")
     assert 1e-6 < report.max_rel < 1e-2, "float32 would be closer than fp16 can be"
@@ -58,11 +57,11 @@ def test_overflow_is_seen_and_the_scan_prevents_it(overflowing_net: nn.Module, t
     report = scan_ranges(model, [draw_images((1, 32, 48), 0), draw_images((2, 32, 48), 1)])
     assert report.images == 3
     assert report.keep_fp32
-    assert max(report.peaks.values()) > FLOAT16_MAX
-    half = save_onnx(Fp16Pass(report.keep_fp32)(model).model, tmp_path / "half.onnx")
+    assert max(report.peaks.values()) > FP16.largest
+    half = save_onnx(HalfPass(report.keep_fp32)(model).model, tmp_path / "half.onnx")
     assert parity(overflowing_net, half.path, shapes=SHAPES).max_rel < 1e-2
     with pytest.raises(ExportError, match="does not fit fp16"):
-        Fp16Pass()(model)
+        HalfPass()(model)
 
 
 def test_activation_that_overflows_fails_parity(tmp_path: Path) -> None:
@@ -74,12 +73,12 @@ def test_activation_that_overflows_fails_parity(tmp_path: Path) -> None:
         net[1].weight.div_(6e4)
     full = export_onnx(net, tmp_path / "full.onnx", height=16, width=16, dynamic=False)
     model = onnx.load_model(full.path)
-    half = save_onnx(Fp16Pass()(model).model, tmp_path / "half.onnx")
+    half = save_onnx(HalfPass()(model).model, tmp_path / "half.onnx")
     with pytest.raises(ExportError, match=r"Export fp32, or keep the nodes .* --keep-fp32 NAME"):
         parity(net, half.path, shapes=[(1, 16, 16)])
     keep = scan_ranges(model, [draw_images((1, 16, 16), 0)]).keep_fp32
     assert len(keep) == 2
-    kept = save_onnx(Fp16Pass(keep)(model).model, tmp_path / "kept.onnx")
+    kept = save_onnx(HalfPass(keep)(model).model, tmp_path / "kept.onnx")
     assert parity(net, kept.path, shapes=[(1, 16, 16)]).max_rel < 1e-2
 
 
@@ -132,10 +131,10 @@ def test_precision_is_counted_in_the_file(static_file: ExportReport) -> None:
     # first: 3 x 3 x 3 x 6 at 17 x 24; second: 3 x 3 x 6 x 8 at 9 x 12; head: 14 x 5 at 17 x 24; two images
     assert full == {"fp32": 2 * (162 * 408 + 432 * 108 + 70 * 408)}
     assert precision_name(model, full) == "fp32"
-    half = Fp16Pass()(model).model
+    half = HalfPass()(model).model
     assert macs_by_type(half, DIMS) == {"fp16": full["fp32"]}
     assert precision_name(half, macs_by_type(half, DIMS)) == "fp16"
-    kept = Fp16Pass(frozenset({_first_convolution(model)}))(model).model
+    kept = HalfPass(frozenset({_first_convolution(model)}))(model).model
     macs = macs_by_type(kept, DIMS)
     assert macs["fp32"] == 2 * 162 * 408
     assert precision_name(kept, macs) == "mixed"
@@ -182,7 +181,7 @@ def test_labels_are_asked_for_beside_the_logits(tiny_net: nn.Module, tmp_path: P
     net = Shifted(tiny_net, 2000.0)
     full = export_onnx(net, tmp_path / "full.onnx", height=32, width=48, dynamic=False)
     assert parity(net, full.path, shapes=[(1, 32, 48)]).label_agreement > 0.99
-    half = save_onnx(Fp16Pass()(onnx.load_model(full.path)).model, tmp_path / "half.onnx")
+    half = save_onnx(HalfPass()(onnx.load_model(full.path)).model, tmp_path / "half.onnx")
     with pytest.raises(ExportError, match=r"labels agree on .*99% is asked for.*export fp32"):
         parity(net, half.path, shapes=[(1, 32, 48)])
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from prunekit_export.parity.reference import RoundingRunner
-from prunekit_export.precision import Fp16Pass, RoundingError, rounded
+from prunekit_export.precision import HalfPass, RoundingError, rounded
 
 
 def _half(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], shape: list[object]) -> onnx.ModelProto:
@@ -28,7 +28,7 @@ def _half(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], shape: li
 def test_drawn_networks_give_what_the_onnx_package_gives(
     random_graph: Callable[[int], onnx.ModelProto], seed: int
 ) -> None:
-    half = Fp16Pass()(random_graph(seed)).model
+    half = HalfPass()(random_graph(seed)).model
     images = np.random.default_rng(seed).standard_normal((2, 3, 9, 14)).astype(np.float32)
     expected = np.asarray(ReferenceEvaluator(half).run(None, {"images": images})[0], dtype=np.float64)
     got = RoundingRunner(half).run(images)
@@ -39,7 +39,7 @@ def test_drawn_networks_give_what_the_onnx_package_gives(
 
 @pytest.mark.parametrize("seed", range(10))
 def test_every_result_is_a_number_that_fp16_has(random_graph: Callable[[int], onnx.ModelProto], seed: int) -> None:
-    half = Fp16Pass()(random_graph(seed)).model
+    half = HalfPass()(random_graph(seed)).model
     images = np.random.default_rng(seed).standard_normal((1, 3, 8, 8)).astype(np.float32)
     types = {
         value.name: value.type.tensor_type.elem_type

@@ -38,15 +38,15 @@ def given(net: Net, count: int = 8) -> dict[str, object]:
     return {"preprocessing": CONTRACT, "images": prepared, "labelled": list(zip(drawn, labels, strict=True))}
 
 
-def test_what_fp16_costs_is_measured_and_written_down(net: Net, tmp_path: Path) -> None:
-    cost = prunekit.export(net, tmp_path / "out", precision="fp16", **given(net)).fp16_cost
+def test_what_half_costs_is_measured_and_written_down(net: Net, tmp_path: Path) -> None:
+    cost = prunekit.export(net, tmp_path / "out", precision="fp16", **given(net)).half_cost
     assert cost is not None
     assert cost.reference.miou == 1
     assert cost.judged.miou is not None
     assert 0.99 < cost.judged.miou < 1, "labels of random noise turn somewhere when their logits are rounded"
     assert cost.drop == pytest.approx(1 - cost.judged.miou)
     assert (cost.file, cost.judged.pictures) == ("model.fp16.onnx", 8)
-    written = json.loads((tmp_path / "out" / "parity.json").read_text())["fp16"]
+    written = json.loads((tmp_path / "out" / "parity.json").read_text())["half"]
     assert written["drop"] == pytest.approx(cost.drop)
     assert not list((tmp_path / "out").glob("trial*"))
 
@@ -62,5 +62,5 @@ def test_a_file_that_loses_more_than_it_may_is_refused_and_not_there(net: Net, t
 
 def test_without_labels_fp16_is_written_and_its_cost_not_known(net: Net, tmp_path: Path) -> None:
     known = {key: value for key, value in given(net).items() if key != "labelled"}
-    assert prunekit.export(net, tmp_path / "out", precision="fp16", **known).fp16_cost is None
-    assert json.loads((tmp_path / "out" / "parity.json").read_text())["fp16"] is None
+    assert prunekit.export(net, tmp_path / "out", precision="fp16", **known).half_cost is None
+    assert json.loads((tmp_path / "out" / "parity.json").read_text())["half"] is None

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from prunekit_export.errors import ExportError
 from prunekit_export.graph import save_onnx
-from prunekit_export.precision import Fp16Pass, macs_by_type
+from prunekit_export.precision import HalfPass, macs_by_type
 from prunekit_export.quantising import CALIBRATIONS, Ranges, calibrated, layers_of, quantised
 from prunekit_export.quantising.layers import PRODUCTS
 from prunekit_runtime.running.ort import OrtRunner
@@ -80,7 +80,7 @@ def test_numbers_stay_close_and_the_fp16_pass_keeps_the_int8_kernels(draw: Draw,
     path = saved(model, tmp_path / "model.onnx")
     chosen = products(model)
     result = quantised(model, calibrated(path, shown, "minmax"), chosen)
-    half = Fp16Pass()(result).model
+    half = HalfPass()(result).model
     onnx.checker.check_model(half, full_check=True)
     made = {name: node for node in half.graph.node for name in node.output}
     for node in half.graph.node:

@@ -24,7 +24,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_results_are_numbers_that_fp16_has(exported: Path) -> None:
     images = np.random.default_rng(0).standard_normal((1, 3, 24, 32)).astype(np.float32)
-    with open_runner(exported / "model.fp16.onnx", rounding=True) as runner:
+    with open_runner(exported / "model.fp16.onnx", rounding="all") as runner:
         got, name = runner.run(images), runner.name
     np.testing.assert_array_equal(got, got.astype(np.float16))
     assert name.endswith(", results rounded to fp16")
@@ -34,13 +34,13 @@ def test_results_are_numbers_that_fp16_has(exported: Path) -> None:
 
 def test_a_file_of_labels_is_rounded_inside(exported: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
-    with open_runner(exported / "model.fp16.labels.onnx", graph=None, rounding=True) as runner:
+    with open_runner(exported / "model.fp16.labels.onnx", graph=None, rounding="all") as runner:
         assert runner.run(pictures).dtype == np.uint8
         assert runner.name.endswith("fp16")
 
 
 def test_a_float32_file_is_run_as_ever(exported: Path) -> None:
-    with open_runner(exported / "model.onnx", rounding=True) as runner:
+    with open_runner(exported / "model.onnx", rounding="all") as runner:
         assert "rounded" not in runner.name
 
 
@@ -49,7 +49,7 @@ def test_what_is_no_model_is_refused_as_ever(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(PrunekitError, match=r"model\.onnx"):
-        open_runner(path, rounding=True)
+        open_runner(path, rounding="all")
 
 
 def test_weights_in_another_file_are_not_read_for_it(exported: Path, tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_weights_in_another_file_are_not_read_for_it(exported: Path, tmp_path: P
     onnx.save_model(model, path, save_as_external_data=True, location="weights", size_threshold=0)
     (tmp_path / "weights").unlink()
     with pytest.raises(PrunekitError, match=r"cannot load .*model\.onnx"):
-        open_runner(path, rounding=True)
+        open_runner(path, rounding="all")

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from prunekit_export.errors import ExportError
-from prunekit_export.precision import Fp16Pass
-from prunekit_export.precision.fp16 import unsafe_weight_nodes
+from prunekit_export.precision import HalfPass
+from prunekit_export.precision.half import unsafe_weight_nodes
 
 Draw = Callable[[int], onnx.ModelProto]
 relaxed = settings(
@@ -50,7 +50,7 @@ def one_node(op: str, *, weight: float = 1.0, **attributes: object) -> onnx.Mode
 def test_drawn_graph_stays_close_and_valid(random_graph: Draw, seed: int) -> None:
     model = random_graph(seed)
     before = model.SerializeToString(deterministic=True)
-    result = Fp16Pass()(model)
+    result = HalfPass()(model)
     assert result.modified
     assert model.SerializeToString(deterministic=True) == before
     onnx.checker.check_model(result.model, full_check=True)
@@ -66,7 +66,7 @@ def test_each_cast_stands_between_fp16_and_fp32(random_graph: Draw, seed: int, k
     model = random_graph(seed)
     names = [node.name for node in model.graph.node if node.op_type != "Constant"]
     keep = frozenset(names[index] for index in kept if index < len(names))
-    converted = Fp16Pass(keep)(model).model
+    converted = HalfPass(keep)(model).model
     types = types_of(converted)
     own = {node.name for node in casts(model)}
     added = [node for node in casts(converted) if node.name not in own]
@@ -81,9 +81,9 @@ def test_each_cast_stands_between_fp16_and_fp32(random_graph: Draw, seed: int, k
 @relaxed
 @given(seed=st.integers(0, 2**31))
 def test_second_run_changes_nothing(random_graph: Draw, seed: int) -> None:
-    once = Fp16Pass()(random_graph(seed)).model
+    once = HalfPass()(random_graph(seed)).model
     assert TensorProto.FLOAT not in {w.data_type for w in once.graph.initializer if len(w.dims) == 4}
-    again = Fp16Pass()(once)
+    again = HalfPass()(once)
     assert not again.modified
     assert again.model is once
 
@@ -91,7 +91,7 @@ def test_second_run_changes_nothing(random_graph: Draw, seed: int) -> None:
 @pytest.mark.parametrize("fixture", ["dynamic_file", "static_file"])
 def test_exported_network_has_two_casts_and_half_the_weights(fixture: str, request: pytest.FixtureRequest) -> None:
     model = onnx.load_model(request.getfixturevalue(fixture).path)
-    converted = Fp16Pass()(model).model
+    converted = HalfPass()(model).model
     assert len(casts(converted)) == 2
     assert [v.type.tensor_type.elem_type for v in (*converted.graph.input, *converted.graph.output)] == [1, 1]
     types = types_of(converted)
@@ -104,7 +104,7 @@ def test_exported_network_has_two_casts_and_half_the_weights(fixture: str, reque
 def test_resize_scales_stay_float32(random_graph: Draw) -> None:
     resizes = 0
     for seed in range(12):
-        converted = Fp16Pass()(random_graph(seed)).model
+        converted = HalfPass()(random_graph(seed)).model
         types = types_of(converted)
         for node in converted.graph.node:
             if node.op_type == "Resize" and len(node.input) == 3:
@@ -119,20 +119,20 @@ def test_weight_that_does_not_fit_is_refused_and_named(weight: float) -> None:
     model = one_node("Mul", weight=weight)
     assert unsafe_weight_nodes(model) == {"only"}
     with pytest.raises(ExportError, match="Weight w of node only does not fit fp16"):
-        Fp16Pass()(model)
-    assert not Fp16Pass(frozenset({"only"}))(model).modified
+        HalfPass()(model)
+    assert not HalfPass(frozenset({"only"}))(model).modified
 
 
 @pytest.mark.parametrize("weight", [65504.0, -65504.0, 6e-8, 0.0])
 def test_weight_at_the_edge_of_fp16_is_taken(weight: float) -> None:
     model = one_node("Mul", weight=weight)
     assert not unsafe_weight_nodes(model)
-    assert Fp16Pass()(model).modified
+    assert HalfPass()(model).modified
 
 
 def test_unknown_name_in_keep_fp32_is_refused() -> None:
     with pytest.raises(ExportError, match="names nobody, and the file has no such node"):
-        Fp16Pass(frozenset({"nobody"}))(one_node("Mul"))
+        HalfPass(frozenset({"nobody"}))(one_node("Mul"))
 
 
 def test_subgraph_and_foreign_operator_are_refused() -> None:
@@ -147,8 +147,8 @@ def test_subgraph_and_foreign_operator_are_refused() -> None:
     choice = helper.make_node("If", ["yes"], ["chosen"], name="choice", then_branch=branch, else_branch=branch)
     model.graph.node.append(choice)
     with pytest.raises(ExportError, match=r"choice \(If\) holds a subgraph"):
-        Fp16Pass()(model)
+        HalfPass()(model)
     foreign = one_node("Mul")
     foreign.graph.node[0].domain = "com.microsoft"
     with pytest.raises(ExportError, match=r"com\.microsoft\.Mul"):
-        Fp16Pass()(foreign)
+        HalfPass()(foreign)
