@@ -179,6 +179,10 @@ class TrainConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="number format of training; fp16 uses a gradient scaler"
     )
+    qat: bool = Field(
+        default=False,
+        description="quantisation-aware: weights and inputs of products are rounded to int8, as an int8 export will",
+    )
     channels_last: bool = Field(default=True, description="memory format of images and weights")
     clip_norm: float = Field(
         default=5.0, ge=0, le=MAX_WEIGHT, description="limit of the gradient norm; 0 disables clipping"

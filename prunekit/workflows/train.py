@@ -21,6 +21,7 @@ from prunekit.training.device import cpu_threads, resolve_device
 from prunekit.training.events import Observer
 from prunekit.training.loop import FitReport, fit
 from prunekit.training.seeding import seeded
+from prunekit.workflows.continuing import drop_start, keep_start, start_of
 from prunekit.workflows.preparing import with_pretrained_preprocessing
 
 
@@ -68,6 +69,7 @@ def train(
             if new and not (run.state_path.exists() or run.metrics_path.exists()):
                 for written in (run.recipe_path, run.labels_path):  # no work; the corrected request finds it empty
                     written.unlink(missing_ok=True)
+                drop_start(run)
             raise
 
 
@@ -102,12 +104,18 @@ def _trained(
         check_labels(train_set, "train", recipe.data, training=True)
         check_labels(val_set, "val", recipe.data)
     with cpu_threads(recipe.train):
-        segmenter = build_network(recipe, len(train_set.classes), restored=resume)
-        taken = start_from_weights_(segmenter, recipe.model) if recipe.model.weights and not resume else None
-    card = new_card(recipe.model, train_set.classes, contract_of(recipe.data, segmenter.stride))
+        start = start_of(recipe, run, resume=resume, trust_code=trust_code)
+        if start is None:
+            segmenter = build_network(recipe, len(train_set.classes), restored=resume)
+            taken = start_from_weights_(segmenter, recipe.model) if recipe.model.weights and not resume else None
+            card = new_card(recipe.model, train_set.classes, contract_of(recipe.data, segmenter.stride))
+        else:
+            segmenter, card, taken = start.segmenter, start.card, None
     on_ready()
     if taken is not None:
         on_weights(taken)
+    if start is not None and not resume:
+        keep_start(run, start)
     return fit(
         segmenter,
         recipe,

@@ -27,6 +27,7 @@ EXAMPLES = (
     "prunekit train --data folder --root street --classes street.toml --size 512x1024",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",
+    "prunekit train --from runs/0002-prune --qat",
     "prunekit train --resume runs/0001-train",
 )
 
@@ -71,6 +72,25 @@ Weights = Annotated[
         metavar="FILE",
         help="Start from the weights in this file: .safetensors, or a state dict as .pt, .pth, .bin or .ckpt.",
         show_default="random weights",
+    ),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Train the network of this run on, pruned as it is, by the run's own recipe; all but the network may be "
+        "set anew.",
+        show_default="a new network",
+    ),
+]
+Qat = Annotated[
+    bool | None,
+    typer.Option(
+        "--qat/--no-qat",
+        help="Quantization-aware training: round weights and inputs of layers to int8 as an int8 export does. With "
+        "--from, epochs and learning rate are a tenth of the run's unless given.",
+        show_default="no-qat",
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Number of passes over the training images.", show_default="20")]
@@ -119,6 +139,7 @@ def command(
     head: Head = None,
     pretrained: Pretrained = None,
     weights: Weights = None,
+    from_run: From = None,
     allow_missing: options.AllowMissingOption = None,
     allow_unexpected: options.AllowUnexpectedOption = None,
     part: options.PartOption = None,
@@ -128,6 +149,7 @@ def command(
     precision: Precision = None,
     select: Select = None,
     select_ratio: SelectRatio = None,
+    qat: Qat = None,
     seed: Seed = None,
     device: options.DeviceOption = None,
     threads: options.ThreadsOption = None,
@@ -157,6 +179,7 @@ def command(
         "train.batch_size": batch_size,
         "train.lr": lr,
         "train.precision": precision,
+        "train.qat": qat,
         "train.seed": seed,
         "train.device": device,
         "train.threads": threads,
@@ -168,13 +191,32 @@ def command(
     if resume is not None:
         moved = {name: value for name, value in overrides.items() if name in _MOVABLE}
         others = [name for name in overrides if name not in moved]
-        options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--out": out})])
+        options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--from": from_run, "--out": out})])
         _continue(resume, moved, trust_code, as_json)
         return
-    plan, source = _adopted(options.recipe_of(recipe, given, chosen))
+    if from_run is not None:
+        _refuse_with_from([*overrides, *options.given({"--recipe": recipe})])
+        plan, source = _from(from_run, overrides), ""
+    else:
+        plan, source = _adopted(options.recipe_of(recipe, given, chosen))
     with target_run(out, "train") as run:
         # What is named on the command line, or in a recipe that is, is the user's own.
         _show(_fit(plan, run, source, resume=False, trust_code=True, held=True), plan, run, as_json)
+
+
+def _refuse_with_from(names: list[str]) -> None:
+    taken = [name for name in names if name == "--recipe" or name.startswith("model.")]
+    if taken:
+        said = ", ".join(name if name == "--recipe" else f"--set {name}" for name in taken)
+        raise OptionError(f"{said}: --from takes the network and the recipe of the run. Leave it out.")
+
+
+def _from(path: Path, overrides: dict[str, Any]) -> "Recipe":
+    """Return the recipe of a training that goes on from a finished run."""
+    from prunekit.run import open_run
+    from prunekit.workflows.continuing import recipe_from
+
+    return recipe_from(open_run(path), overrides)
 
 
 def _adopted(recipe: "Recipe") -> tuple["Recipe", str]:
@@ -230,7 +272,7 @@ def _announce(recipe: "Recipe", source: str, run: "RunDirectory", progress: Prog
     rows = [
         Setting("data", f"{data.name} {data.root} {data.height}x{data.width}", "--data --root --size"),
         Setting("model", f"{recipe.model.name}, {recipe.model.head} head", "--model --head"),
-        Setting("weights", _start(recipe), "--weights --pretrained"),
+        Setting("weights", _start(recipe), "--weights --pretrained --from"),
         *([Setting("mean and std", adopted, "--set data.mean=... data.std=...")] if source else []),
         Setting(
             "training",
@@ -239,6 +281,7 @@ def _announce(recipe: "Recipe", source: str, run: "RunDirectory", progress: Prog
         ),
         Setting("learning rate", f"{train.lr:g}", "--lr"),
         Setting("precision", f"{train.precision} on {train.device}", "--precision --device"),
+        *([Setting("rounding", "weights and inputs of layers to int8", "--qat")] if train.qat else []),
         Setting("selection", recipe.selection.strategy, "--select --select-ratio"),
         Setting("seed", str(train.seed), "--seed"),
         Setting("run", str(run.path), "--out"),
@@ -253,7 +296,8 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _start(recipe: "Recipe") -> str:
     if recipe.model.weights:
-        return recipe.model.weights
+        is_run = Path(recipe.model.weights).is_dir()
+        return f"the run {Path(recipe.model.weights).name}" if is_run else recipe.model.weights
     return "the library's, pretrained" if recipe.model.pretrained else "random, by the seed"
 
 

@@ -25,7 +25,7 @@ from prunekit.training.evaluate import evaluate
 from prunekit.training.events import Observer, Silent
 from prunekit.training.extras import Extras, checked_extras
 from prunekit.training.label_record import record_labels
-from prunekit.training.loop.step import Stepper, diverged, memory_layout
+from prunekit.training.loop.step import Stepper, diverged, memory_layout, rounding
 from prunekit.training.loop.telling import Teller
 from prunekit.training.seeding import seeded
 from prunekit.training.selection import Place
@@ -150,6 +150,7 @@ class _Training:
                 self._save()
             self.tell.epoch(epoch, row)
         step = {"step": "train", "epochs": self.config.epochs, "pruned_fraction": self.counts.pruned_fraction}
+        step |= {"qat": True} if self.config.qat else {}
         card = save_model(self.run, self.segmenter, self.card.followed_by(step))
         return self._report(first, rows, card)
 
@@ -220,9 +221,10 @@ class _Training:
             self.tell.evaluation(epoch, done, images, time.perf_counter() - started_s)
 
         size, contract = self.config.batch_size, self.card.contract
-        confusion = evaluate(
-            self.segmenter, self.val_set, contract, batch_size=size, device=self.device, on_batch=on_batch
-        )
+        with rounding(self.config, self.segmenter):
+            confusion = evaluate(
+                self.segmenter, self.val_set, contract, batch_size=size, device=self.device, on_batch=on_batch
+            )
         wall_s = time.perf_counter() - started_s
         self.tell.time_left.interrupted(wall_s)
         return {**confusion.to_json(), "eval_wall_s": wall_s}

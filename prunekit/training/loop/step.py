@@ -3,6 +3,8 @@
 Shapes: B batch, k kept samples, K classes, H height, W width.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from prunekit.recipe import Recipe, TrainConfig
 from prunekit.run import RunDirectory
 from prunekit.training.device import autocast
 from prunekit.training.extras import Extras
+from prunekit.training.fake_int8 import FakeInt8
 from prunekit.training.losses import distillation_loss, training_loss
 from prunekit.training.optimisers import make_optimiser
 from prunekit.training.schedules import learning_rate
@@ -56,7 +59,7 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        with NarrowConvolutionsContiguous():
+        with NarrowConvolutionsContiguous(), rounding(self.config, self.segmenter):
             loss = self._loss(images_B3HW, labels_BHW, drawn_B)
             self.scaler.scale(loss).backward()
         value = self._finite(loss, place)  # read after the backward pass is queued, so that a GPU does not wait
@@ -109,6 +112,11 @@ def diverged(what: str, config: TrainConfig, run: RunDirectory) -> RunError:
     """Return the error of a training that cannot go on: what is no longer finite, and what to do."""
     kept = f" {run.state_path} keeps the network of before." if run.state_path.exists() else ""
     return RunError(f"{what} Lower train.lr (now {config.lr:g}), or train with --precision fp32, in a new run.{kept}")
+
+
+def rounding(config: TrainConfig, segmenter: Segmenter) -> AbstractContextManager[object]:
+    """Return the context in which the network computes: with int8 roundings where the recipe wants them."""
+    return FakeInt8(segmenter.num_classes) if config.qat else nullcontext()
 
 
 def memory_layout(config: TrainConfig) -> torch.memory_format:
