@@ -15,11 +15,11 @@ from torch import Tensor, nn, optim
 from prunekit.data_paths import PATHS
 from prunekit.errors import RunError, RunUsageError
 from prunekit.modelfile import load_tensors_, plain_tensors
-from prunekit.recipe import DataConfig, Recipe
+from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
 from prunekit.training.optimisers import load_optimiser_tensors, optimiser_tensors
-from prunekit.training.selection import Selector
+from prunekit.training.selection import Remembering
 from prunekit.validation import first_sentence
 
 _REMEDY: Final = "Delete it to train this run from the start."
@@ -32,7 +32,11 @@ FREE_DATA_SETTINGS: Final = (
 # Where the weights came from that a run began with; a checkpoint holds what became of them.
 FREE_MODEL_SETTINGS: Final = ("weights", "weights_part", "allow_missing", "allow_unexpected")
 # Newer than the first checkpoints: left out where they say what was fixed before, so that older runs go on.
-_LATER_DATA_SETTINGS: Final = ("channels", "pixel_scale", "mean", "std")
+_LATER_SETTINGS: Final = {
+    "data": ("channels", "pixel_scale", "mean", "std"),
+    "train": ("budget",),
+    "selection": ("pool",),
+}
 
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]  # float64 holds it exactly
@@ -85,14 +89,16 @@ def fingerprint(recipe: Recipe) -> str:
         del settings["data"][name]
     for name in FREE_MODEL_SETTINGS:
         del settings["model"][name]
-    for name in _LATER_DATA_SETTINGS:
-        if settings["data"][name] == DataConfig.model_fields[name].default:
-            del settings["data"][name]
+    for section, names in _LATER_SETTINGS.items():
+        fields = type(getattr(recipe, section)).model_fields
+        for name in names:
+            if settings[section][name] == fields[name].default:
+                del settings[section][name]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def save_state(
-    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Selector, counts: Counts
+    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Remembering, counts: Counts
 ) -> None:
     """Replace `state.safetensors`; a kill at any instant leaves the old file or the new one."""
     tensors = {f"network/{name}": value for name, value in plain_tensors(network).items()}
@@ -103,7 +109,7 @@ def save_state(
 
 
 def load_state(
-    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Selector, expected: Counts
+    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Remembering, expected: Counts
 ) -> Counts:
     """Put a checkpoint back into a network that was built the same way, its optimiser and its selector.
 
