@@ -163,6 +163,12 @@ class TrainConfig(Section):
         le=MAX_BATCH,
         description="images per training step; an incomplete last batch is dropped",
     )
+    budget: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the steps to take; epochs get shorter and the learning rate falls within them",
+    )
     optimiser: Literal["sgd", "adamw"] = Field(
         default="adamw", description="optimiser; sgd uses the poly schedule, adamw cosine, unless `schedule` is set"
     )
@@ -245,17 +251,21 @@ class TrainConfig(Section):
 
 
 class SelectionConfig(Section):
-    """Which samples of a batch get a backward pass."""
+    """Which samples are trained on."""
 
-    strategy: Literal["none", "random", "pfb"] = Field(
-        default="none", description="images of a batch to skip; pfb is partial forward blocking"
+    strategy: Literal["none", "random", "pfb", "rs2", "classes"] = Field(
+        default="none",
+        description="random and pfb (partial forward blocking) skip images of each batch; rs2 (random subsets) and "
+        "classes (views that even out the classes) choose before images are drawn and take fewer steps",
     )
-    ratio: float = Field(default=0.4, ge=0, lt=1, description="share of each batch to skip, once fully ramped up")
+    ratio: float = Field(default=0.4, ge=0, lt=1, description="share of each batch to skip, or of the steps to save")
     start: float = Field(default=0.05, ge=0, le=1, description="no skipping before this share of the epochs")
     end: float = Field(default=0.87, ge=0, le=1, description="no skipping after this share of the epochs")
     ramp: bool = Field(
-        default=True, description="increase the share from 20 % of the ratio at start to all of it half-way to end"
+        default=True,
+        description="increase the share from 20 % of the ratio at start to all of it half-way to end (random, pfb)",
     )
+    pool: float = Field(default=2.0, ge=1, le=64, description="views to choose from for each one taken (classes)")
     stem: Text = Field(
         default="", description="module whose output scores an image (pfb); empty chooses one at a quarter of the MACs"
     )

@@ -7,8 +7,9 @@ Shapes: B batch, H height, W width, N samples, K classes.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -39,6 +40,16 @@ class Batch:
     """int64, positions in the data set."""
     drawn_B: Tensor | None = None
     """int64, the class each crop was drawn for; None where images are drawn and not classes."""
+
+
+@dataclass(frozen=True)
+class ViewKey:
+    """A random view that is named and not drawn yet."""
+
+    index: int
+    """Position in the data set."""
+    seed: int
+    """What `TrainTransform` draws it from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +87,10 @@ def train_batches(
     epoch: int,
     workers: int = 0,
     cache: bool = False,
+    steps: int | None = None,
+    chosen: Sequence[Sequence[ViewKey]] | None = None,
 ) -> Iterator[Batch]:
-    """Return the batches of one epoch, `steps_per_epoch` of them, in an order drawn from (seed, epoch).
+    """Return the batches of one epoch, in an order drawn from (seed, epoch).
 
     The uniform sampler shows each sample at most once, the balanced one as often as its classes are drawn.
 
@@ -89,23 +102,50 @@ def train_batches(
         epoch: counted from 0.
         workers: processes that decode and augment; 0 does it here.
         cache: keep the samples in memory, resized, for as long as `dataset` lives.
+        steps: batches; None takes `steps_per_epoch`, and the uniform sampler can give no more.
+        chosen: the views of each batch, in place of the sampler's.
 
     Raises:
         DataError: there is not one full batch, a sample cannot be read, no pixel has a class, or the cache would not
             fit into memory.
     """
-    steps = steps_per_epoch(dataset, batch_size)
-    size_hw = (data.height, data.width)
-    samples = _cached(dataset, size_hw, workers) if cache else _Resized(dataset, size_hw, None)
-    if data.sampler == "balanced":
+    steps = steps_per_epoch(dataset, batch_size) if steps is None else steps
+    samples = _samples(dataset, data, workers, cache)
+    if chosen is None and data.sampler == "balanced":
+        size_hw = (data.height, data.width)
         draws = balanced_draws(_present(dataset, samples, size_hw, workers), steps * batch_size, seed, epoch)
         drawn_views = _DrawnViews(samples, TrainTransform(data), seed, epoch, draws)
         places = torch.arange(steps * batch_size).view(steps, batch_size)
         return map(_stack, _fetch(drawn_views, places.tolist(), workers))
-    views = _Views(samples, TrainTransform(data), seed, epoch)
-    order_N = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(draw_seed(seed, epoch)))
-    chunks: list[list[int]] = order_N[: steps * batch_size].view(steps, batch_size).tolist()
+    keys = in_batches(epoch_views(len(dataset), seed, epoch), batch_size)[:steps] if chosen is None else chosen
+    views = _Views(samples, TrainTransform(data), [key for batch in keys for key in batch])
+    places = iter(range(len(views)))
+    chunks = [[next(places) for _ in batch] for batch in keys]
     return map(_stack, _fetch(views, chunks, workers))
+
+
+def epoch_views(count: int, *key: int) -> list[ViewKey]:
+    """Return one view of each of `count` samples, order and views drawn from a key such as (seed, epoch)."""
+    order_N = torch.randperm(count, generator=torch.Generator().manual_seed(draw_seed(*key)))
+    return [ViewKey(index, draw_seed(*key, index)) for index in order_N.tolist()]
+
+
+def in_batches(keys: Sequence[ViewKey], batch_size: int) -> list[Sequence[ViewKey]]:
+    """Cut views into full batches; what is left over is dropped."""
+    return [keys[first : first + batch_size] for first in range(0, len(keys) - batch_size + 1, batch_size)]
+
+
+def of_each_sample(
+    dataset: SegmentationDataset, data: DataConfig, of: Callable[[Sample], Tensor], *, workers: int, cache: bool
+) -> Iterator[Tensor]:
+    """Yield `of` of each sample at the network's size, in order.
+
+    Raises:
+        DataError: a sample cannot be read, or the cache would not fit into memory.
+    """
+    samples = _samples(dataset, data, workers, cache)
+    chunks = [[index] for index in range(len(dataset))]
+    return (found[0] for found in _fetch(_Of(samples, of), chunks, workers))
 
 
 def eval_batches(dataset: SegmentationDataset, contract: Preprocessing, *, batch_size: int) -> Iterator[EvalBatch]:
@@ -144,17 +184,20 @@ class _Resized(Dataset[Sample | PrunekitError]):
 
 
 class _Views(Dataset["_View | PrunekitError"]):
-    """The random views of one epoch, by position."""
+    """The random views of one epoch, by place in the epoch."""
 
-    def __init__(self, samples: _Resized, transform: TrainTransform, seed: int, epoch: int) -> None:
-        self._samples, self._transform, self._seed, self._epoch = samples, transform, seed, epoch
+    def __init__(self, samples: _Resized, transform: TrainTransform, keys: Sequence[ViewKey]) -> None:
+        self._samples, self._transform, self._keys = samples, transform, keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def __getitem__(self, index: int) -> "_View | PrunekitError":
-        sample = self._samples[index]
+        key = self._keys[index]
+        sample = self._samples[key.index]
         if isinstance(sample, PrunekitError):
             return sample
-        seed = draw_seed(self._seed, self._epoch, index)
-        return _View(*self._transform(sample.image_3HW, sample.labels_HW, seed), index)
+        return _View(*self._transform(sample.image_3HW, sample.labels_HW, key.seed), key.index)
 
 
 class _DrawnViews(Dataset["_View | PrunekitError"]):
@@ -176,17 +219,15 @@ class _DrawnViews(Dataset["_View | PrunekitError"]):
         return _View(*self._transform(sample.image_3HW, sample.labels_HW, seed, focus), draw.index, draw.label)
 
 
-class _Present(Dataset["Tensor | PrunekitError"]):
-    """Which classes occur in each sample, bool [K] by position."""
+class _Of(Dataset["Tensor | PrunekitError"]):
+    """What a function gives of each sample, by position."""
 
-    def __init__(self, samples: _Resized, num_classes: int) -> None:
-        self._samples, self._num_classes = samples, num_classes
+    def __init__(self, samples: _Resized, of: Callable[[Sample], Tensor]) -> None:
+        self._samples, self._of = samples, of
 
     def __getitem__(self, index: int) -> "Tensor | PrunekitError":
         sample = self._samples[index]
-        if isinstance(sample, PrunekitError):
-            return sample
-        return present_classes(sample.labels_HW, self._num_classes)
+        return sample if isinstance(sample, PrunekitError) else self._of(sample)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +251,19 @@ def _present(dataset: SegmentationDataset, samples: _Resized, size_hw: tuple[int
     by_size = _PRESENT.setdefault(dataset, {})
     if size_hw not in by_size:
         chunks = [[index] for index in range(len(dataset))]
-        rows = [row for chunk in _fetch(_Present(samples, len(dataset.classes)), chunks, workers) for row in chunk]
+        present = _Of(samples, partial(_present_in, num_classes=len(dataset.classes)))
+        rows = [row for chunk in _fetch(present, chunks, workers) for row in chunk]
         by_size[size_hw] = torch.stack(rows)
     return by_size[size_hw]
+
+
+def _present_in(sample: Sample, num_classes: int) -> Tensor:
+    return present_classes(sample.labels_HW, num_classes)
+
+
+def _samples(dataset: SegmentationDataset, data: DataConfig, workers: int, cache: bool) -> _Resized:
+    size_hw = (data.height, data.width)
+    return _cached(dataset, size_hw, workers) if cache else _Resized(dataset, size_hw, None)
 
 
 def _cached(dataset: SegmentationDataset, size_hw: tuple[int, int], workers: int) -> _Resized:

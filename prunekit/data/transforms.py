@@ -3,6 +3,7 @@
 Shapes: H, W the sample's size; h, w the size after the transform. Images are RGB.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,18 @@ def contract_of(config: DataConfig, pad_multiple: int = 1) -> Preprocessing:
         std=config.std,
         pad_multiple=pad_multiple,
     )
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a training view lies in its sample: shares of the sample's sides, and how much it is enlarged."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+    scale_y: float
+    scale_x: float
 
 
 class EvalTransform:
@@ -60,9 +73,9 @@ class TrainTransform:
     def __init__(self, config: DataConfig) -> None:
         jitter = v2.ColorJitter(brightness=config.colour, contrast=config.colour, saturation=config.colour)
         self._size = crop_size(config)
-        self._looks = v2.Compose(
-            [*([jitter] if config.colour > 0 else []), RandomScale(config.scale_min, config.scale_max)]
-        )
+        self._jitter = [jitter] if config.colour > 0 else []
+        self._scale = RandomScale(config.scale_min, config.scale_max)
+        self._looks = v2.Compose([*self._jitter, self._scale])
         self._turned = config.channels == "bgr"
         self._fill = _fill(config)
         self._crop = v2.RandomCrop(self._size, pad_if_needed=True, fill=self._fill)
@@ -101,6 +114,29 @@ class TrainTransform:
                 image = tv_tensors.Image(image.flip(0))
             image, labels = self._finish(image, labels)
         return image.as_subclass(Tensor), labels.as_subclass(Tensor)
+
+    def window(self, height: int, width: int, seed: int) -> Window:
+        """Return where the view that `seed` names lies in a sample of that size [px], without drawing it.
+
+        The same random numbers are drawn in the same order as for the view itself, which lies where this says.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            for jitter in self._jitter:
+                jitter.make_params([])
+            scaled = self._scale.make_params([torch.empty(height, width, device="meta")])
+            rows, columns = scaled["height"], scaled["width"]
+            crop = self._crop.make_params([tv_tensors.Mask(torch.empty(rows, columns, device="meta"))])
+        pad_left, pad_top = crop["padding"][:2] if crop["needs_pad"] else (0, 0)
+        top, left = crop["top"] - pad_top, crop["left"] - pad_left
+        return Window(
+            top=max(top, 0) / rows,
+            left=max(left, 0) / columns,
+            bottom=min(top + self._size[0], rows) / rows,
+            right=min(left + self._size[1], columns) / columns,
+            scale_y=rows / height,
+            scale_x=columns / width,
+        )
 
 
 def focused(

@@ -14,8 +14,10 @@ class StartEvent:
     precision: str
     parameters: int
     epochs: int
-    steps: int
-    """Steps of one epoch."""
+    run_steps: int
+    """Steps of all epochs."""
+    full_steps: int
+    """Steps that the epochs take without a budget and without a selection before drawing."""
     first_epoch: int
     """Epochs that are already done: 0 unless the run is resumed."""
     strategy: str
@@ -31,6 +33,10 @@ class StepEvent:
     epochs: int
     step: int
     steps: int
+    """Steps of this epoch."""
+    run_step: int
+    run_steps: int
+    """Steps of all epochs."""
     loss: float
     lr: float
     kept: int

@@ -19,7 +19,7 @@ from prunekit.recipe import Recipe
 from prunekit.run import RunDirectory
 from prunekit.tensorfile import read_tensors, size_bytes, write_tensors
 from prunekit.training.optimisers import load_optimiser_tensors, optimiser_tensors
-from prunekit.training.selection import Selector
+from prunekit.training.selection import Remembering
 from prunekit.validation import first_sentence
 
 _REMEDY: Final = "Delete it to train this run from the start."
@@ -34,7 +34,8 @@ FREE_MODEL_SETTINGS: Final = ("weights", "weights_part", "allow_missing", "allow
 # Newer than the first checkpoints: left out where they say what was fixed before, so that older runs go on.
 _LATER_SETTINGS: Final = {
     "data": ("channels", "pixel_scale", "mean", "std"),
-    "train": ("qat",),
+    "train": ("budget", "qat"),
+    "selection": ("pool",),
 }
 
 
@@ -97,7 +98,7 @@ def fingerprint(recipe: Recipe) -> str:
 
 
 def save_state(
-    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Selector, counts: Counts
+    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Remembering, counts: Counts
 ) -> None:
     """Replace `state.safetensors`; a kill at any instant leaves the old file or the new one."""
     tensors = {f"network/{name}": value for name, value in plain_tensors(network).items()}
@@ -108,7 +109,7 @@ def save_state(
 
 
 def load_state(
-    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Selector, expected: Counts
+    run: RunDirectory, network: nn.Module, optimiser: optim.Optimizer, selector: Remembering, expected: Counts
 ) -> Counts:
     """Put a checkpoint back into a network that was built the same way, its optimiser and its selector.
 

@@ -31,6 +31,8 @@ class Tally:
         return {
             "loss": self.loss_sum / self.kept,
             "lr": self.lr,
+            "steps": self.steps,
+            "images": self.kept,
             "kept_fraction": self.kept / self.seen,
             "images_per_s": self.images_per_s,
             "wall_s": self.wall_s,

@@ -75,6 +75,8 @@ def command(
     sparsity_epochs: own.SparsityEpochs = None,
     loss: own.Loss = None,
     sampler: own.Sampler = None,
+    select: own.Select = None,
+    select_ratio: own.SelectRatio = None,
     root: options.RootOption = None,
     settings: own.Settings = None,
     lr: own.LearningRate = None,

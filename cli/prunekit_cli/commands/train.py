@@ -109,14 +109,16 @@ Precision = Annotated[
 Select = Annotated[
     str | None,
     typer.Option(
-        metavar="none|random|pfb",
-        help="Images to skip for speed: none, random ones, or by pfb (partial forward blocking) the most common ones.",
+        metavar="none|random|pfb|rs2|classes",
+        help="Which images to train on. random and pfb (partial forward blocking) skip some of each batch; rs2 (random "
+        "subsets) and classes (views that even out the classes) take fewer steps.",
         show_default="none",
     ),
 ]
 SelectRatio = Annotated[
-    float | None, typer.Option(help="Share of each batch to skip with --select.", show_default="0.4")
+    float | None, typer.Option(help="Share of each batch, or of the steps, to save by --select.", show_default="0.4")
 ]
+Budget = Annotated[float | None, typer.Option(help="Share of the steps to take, in (0, 1].", show_default="1")]
 Seed = Annotated[
     int | None, typer.Option(help="Random seed of initial weights, image order and augmentation.", show_default="0")
 ]
@@ -149,6 +151,7 @@ def command(
     precision: Precision = None,
     select: Select = None,
     select_ratio: SelectRatio = None,
+    budget: Budget = None,
     qat: Qat = None,
     seed: Seed = None,
     device: options.DeviceOption = None,
@@ -185,6 +188,7 @@ def command(
         "train.threads": threads,
         "selection.strategy": select,
         "selection.ratio": select_ratio,
+        "train.budget": budget,
     }
     chosen, given = options.parse_settings(settings), options.given(flags)
     overrides = chosen | given
@@ -309,6 +313,8 @@ def _show(report: "FitReport", recipe: "Recipe", run: "RunDirectory", as_json: b
         ("validation mIoU", formats.score(report.miou)),
         ("pixel accuracy", formats.score(report.pixel_accuracy)),
         ("loss of the last epoch", f"{report.loss:.4f}"),
+        ("steps", f"{report.steps} of {report.full_steps}"),
+        ("images trained on", str(report.images_kept)),
         ("backward passes left out", formats.percent(report.pruned_fraction)),
         ("training time", formats.duration(report.train_wall_s)),
         ("speed", f"{report.images_per_s:.0f} images/s on {report.device}"),

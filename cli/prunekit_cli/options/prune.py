@@ -159,6 +159,17 @@ Sampler = Annotated[
         show_default="as the run was trained",
     ),
 ]
+Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|random|pfb|rs2|classes",
+        help="Which images to train on after the cut: as --select of prunekit train.",
+        show_default="none",
+    ),
+]
+SelectRatio = Annotated[
+    float | None, typer.Option(help="Share of each batch, or of the steps, to save by --select.", show_default="0.4")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="train.KEY=VALUE", help="Any other setting of the training; may be repeated."),

@@ -43,7 +43,9 @@ class TrainingProgress:
             self._show_labels(event.labels)
             self._labels_shown = True
         resumed = f", going on after epoch {event.first_epoch}" if event.first_epoch else ""
-        length = f"{formats.counted(event.epochs, 'epoch')} of {formats.counted(event.steps, 'step')}"
+        length = f"{formats.counted(event.epochs, 'epoch')}, {formats.counted(event.run_steps, 'step')}"
+        if event.run_steps < event.full_steps:
+            length += f" of {event.full_steps}"
         self._progress.line(
             f"{self._what}: {formats.quantity(event.parameters)} parameters on {event.device} in {event.precision}, "
             f"{length}, selection {event.strategy}{resumed}"
@@ -58,11 +60,15 @@ class TrainingProgress:
 
     def on_step(self, event: "StepEvent") -> None:
         """Move the bar."""
-        done = (event.epoch - 1) * event.steps + event.step
         # Short, so that it fits a terminal of 80 columns with the bar.
         detail = f"epoch {event.epoch}/{event.epochs} loss {event.loss:.3f} {event.images_per_s:.0f} images/s"
         self._progress.advance(
-            self._what, done, event.epochs * event.steps, detail=detail, left_s=event.eta_s, least=event.eta_is_least
+            self._what,
+            event.run_step,
+            event.run_steps,
+            detail=detail,
+            left_s=event.eta_s,
+            least=event.eta_is_least,
         )
 
     def on_evaluation(self, event: "EvaluationEvent") -> None:

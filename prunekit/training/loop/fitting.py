@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from prunekit.data.dataset import SegmentationDataset
-from prunekit.data.loading import Batch, steps_per_epoch, train_batches
+from prunekit.data.loading import Batch, train_batches
 from prunekit.data.transforms import contract_of
 from prunekit.errors import ConfigError, ModelError, RunError
 from prunekit.modelfile import ModelCard, save_model
@@ -28,7 +28,7 @@ from prunekit.training.label_record import record_labels
 from prunekit.training.loop.step import Stepper, diverged, memory_layout, rounding
 from prunekit.training.loop.telling import Teller
 from prunekit.training.seeding import seeded
-from prunekit.training.selection import Place
+from prunekit.training.selection import make_chooser, make_plan, remembering
 from prunekit.training.snapshots import rewind_path, save_rewind
 from prunekit.training.state import Counts, fingerprint, load_state, save_state
 from prunekit.training.tally import Tally
@@ -52,6 +52,12 @@ class FitReport:
     """IoU of each class; None where a class does not occur."""
     pruned_fraction: float
     """Realised share of the images drawn over the whole run that got no backward pass."""
+    steps: int
+    """Steps taken over the whole run."""
+    full_steps: int
+    """Steps that as many epochs take without a budget and without a selection before drawing."""
+    images_kept: int
+    """Images trained on over the whole run, each time counted."""
     train_wall_s: float
     """Wall time of all training steps, selection and data included, evaluation not."""
     images_per_s: float
@@ -126,10 +132,12 @@ class _Training:
         self.recipe, self.config, self.run, self.card = recipe, recipe.train, run, card
         self.train_set, self.val_set = train_set, val_set
         extras.to(self.device, memory_layout(recipe.train))
-        self.steps = steps_per_epoch(train_set, recipe.train.batch_size)
+        self.plan = make_plan(recipe, train_set)
+        self.chooser = make_chooser(recipe, train_set, self.plan)
         self.stepper = Stepper(self.segmenter, recipe, run, self.device, extras, card.ignore_index)
+        self.selection = remembering(recipe, self.stepper.selector, self.chooser)
         self.counts = Counts(recipe=fingerprint(recipe), extras=extras.identity)
-        self.tell = Teller(observer, recipe, self.steps)
+        self.tell = Teller(observer, recipe, self.plan)
 
     def run_all(self, resume: bool) -> FitReport:
         """Take up the checkpoint, train the epochs that are left, write the model."""
@@ -161,7 +169,7 @@ class _Training:
         if not self.run.state_path.exists():
             rewind_path(self.run).unlink(missing_ok=True)  # an earlier training's would pass for this one's
             return []
-        parts = self.segmenter.network, self.stepper.optimiser, self.stepper.selector
+        parts = self.segmenter.network, self.stepper.optimiser, self.selection
         self.counts = load_state(self.run, *parts, self.counts)
         if self.counts.scaler:
             self.stepper.scaler.load_state_dict(self.counts.scaler)
@@ -177,7 +185,7 @@ class _Training:
 
     def _save(self) -> None:
         counts = self.counts.model_copy(update={"scaler": self.stepper.scaler.state_dict()})
-        save_state(self.run, self.segmenter.network, self.stepper.optimiser, self.stepper.selector, counts)
+        save_state(self.run, self.segmenter.network, self.stepper.optimiser, self.selection, counts)
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         """Train one epoch and evaluate if it is due; return its row."""
@@ -186,7 +194,7 @@ class _Training:
         self.tell.time_left.go_on()
         with seeded(self.config.seed, _STEP_DRAWS, epoch):
             for step, batch in enumerate(self._batches(epoch)):
-                place = Place(epoch, self.config.epochs, step, self.steps)
+                place = self.plan.place(epoch, step)
                 kept, loss, rate = self.stepper.step(batch, place)
                 tally.add(len(batch.images_B3HW), kept, loss, rate)
                 self.tell.step(place, tally, kept, loss, rate)
@@ -212,6 +220,8 @@ class _Training:
             epoch=epoch,
             workers=config.workers,
             cache=config.cache,
+            steps=self.plan.steps(epoch),
+            chosen=None if self.chooser is None else self.chooser.choose(epoch),
         )
 
     def _evaluated(self, epoch: int) -> dict[str, Any]:
@@ -239,6 +249,9 @@ class _Training:
             pixel_accuracy=last["pixel_accuracy"],
             iou=last["iou"],
             pruned_fraction=self.counts.pruned_fraction,
+            steps=self.plan.whole,
+            full_steps=self.plan.full_steps,
+            images_kept=self.counts.images_kept,
             train_wall_s=wall_s,
             images_per_s=self.counts.images_seen / max(wall_s, 1e-9),  # a checkpoint of others may say 0 seconds
             device=device_name(self.device),

@@ -55,7 +55,7 @@ class Stepper:
             where_k = kept_k.to(self.device)
             images_B3HW, labels_BHW = images_B3HW[where_k], labels_BHW[where_k]
             drawn_B = None if drawn_B is None else drawn_B[where_k]
-        rate = learning_rate(self.config, place.epoch * place.steps + place.step, place.epochs * place.steps)
+        rate = learning_rate(self.config, place.run_step, place.run_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)

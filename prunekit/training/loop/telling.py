@@ -11,16 +11,15 @@ from prunekit.progress import TimeLeft
 from prunekit.recipe import Recipe
 from prunekit.training.device import device_name
 from prunekit.training.events import EpochEvent, EvaluationEvent, Observer, StartEvent, StepEvent
-from prunekit.training.selection import Place
+from prunekit.training.selection import Place, StepPlan
 from prunekit.training.tally import Tally
 
 
 class Teller:
     """Tells an observer how far a training is; epochs and steps are handed in from 0."""
 
-    def __init__(self, observer: Observer, recipe: Recipe, steps: int) -> None:
-        """`steps` are those of one epoch."""
-        self.observer, self.recipe, self.config, self.steps = observer, recipe, recipe.train, steps
+    def __init__(self, observer: Observer, recipe: Recipe, plan: StepPlan) -> None:
+        self.observer, self.recipe, self.config, self.plan = observer, recipe, recipe.train, plan
         self.time_left = TimeLeft()
 
     def start(self, segmenter: Segmenter, device: torch.device, first_epoch: int, labels: LabelReport) -> None:
@@ -30,7 +29,8 @@ class Teller:
             precision=self.config.precision,
             parameters=sum(parameter.numel() for parameter in segmenter.parameters()),
             epochs=self.config.epochs,
-            steps=self.steps,
+            run_steps=self.plan.whole,
+            full_steps=self.plan.full_steps,
             first_epoch=first_epoch,
             strategy=self.recipe.selection.strategy,
             labels=labels,
@@ -40,13 +40,15 @@ class Teller:
     def step(self, place: Place, tally: Tally, kept: int, loss: float, rate: float) -> None:
         """Tell that a step is over."""
         self.time_left.step()
-        steps_left = (place.epochs - place.epoch) * place.steps - place.step - 1
+        steps_left = place.run_steps - place.run_step - 1
         evaluations_left = self._evaluations_from(place.epoch)
         event = StepEvent(
             epoch=place.epoch + 1,
             epochs=place.epochs,
             step=place.step + 1,
             steps=place.steps,
+            run_step=place.run_step + 1,
+            run_steps=place.run_steps,
             loss=loss,
             lr=rate,
             kept=kept,
@@ -59,7 +61,7 @@ class Teller:
     def evaluation(self, epoch: int, done: int, images: int, spent_s: float) -> None:
         """Tell that `done` of `images` images are evaluated, which took `spent_s`."""
         whole_s = spent_s / done * images
-        steps_left = (self.config.epochs - epoch - 1) * self.steps
+        steps_left = self.plan.whole - self.plan.starts[epoch + 1]
         later_s = self.time_left.left_s(steps_left, self._evaluations_from(epoch) - 1, current_s=whole_s)
         self.observer.on_evaluation(
             EvaluationEvent(epoch + 1, self.config.epochs, done, images, whole_s - spent_s + later_s)

@@ -26,7 +26,21 @@ class Place:
     step: int
     """Step within the epoch."""
     steps: int
-    """Steps of one epoch."""
+    """Steps of this epoch."""
+    before: int | None = None
+    """Steps of the run before this epoch; None: all epochs have the same."""
+    whole: int | None = None
+    """Steps of the run; None: all epochs have the same."""
+
+    @property
+    def run_step(self) -> int:
+        """Step within the run."""
+        return (self.epoch * self.steps if self.before is None else self.before) + self.step
+
+    @property
+    def run_steps(self) -> int:
+        """Steps of the run."""
+        return self.epochs * self.steps if self.whole is None else self.whole
 
     @property
     def progress(self) -> float:
@@ -34,12 +48,8 @@ class Place:
         return (self.epoch + self.step / self.steps) / self.epochs
 
 
-class Selector(Protocol):
-    """Chooses the samples of a batch that are trained on; what it remembers is tensors."""
-
-    def select(self, images_B3HW: Tensor, place: Place) -> Tensor:
-        """Return the positions to keep, sorted, int64 [k] on the CPU, and learn from the batch."""
-        ...
+class Remembering(Protocol):
+    """Holds what a resumed run needs, as tensors."""
 
     def state(self) -> dict[str, Tensor]:
         """Return all that a resumed run needs."""
@@ -51,6 +61,14 @@ class Selector(Protocol):
         Raises:
             ValueError: a value is out of range.
         """
+        ...
+
+
+class Selector(Remembering, Protocol):
+    """Chooses the samples of a batch that are trained on."""
+
+    def select(self, images_B3HW: Tensor, place: Place) -> Tensor:
+        """Return the positions to keep, sorted, int64 [k] on the CPU, and learn from the batch."""
         ...
 
 

@@ -70,6 +70,10 @@ class PruneConfig(Section):
     sparsity_epochs: int = Field(5, ge=1, le=MAX_COUNT, description="epochs of that training")
     loss: Literal["ce", "gsrl"] | None = Field(None, description="loss of the fine-tuning; None keeps the run's")
     sampler: Literal["uniform", "balanced"] | None = Field(None, description="how images are drawn; None: the run's")
+    select: Literal["none", "random", "pfb", "rs2", "classes"] = Field(
+        "none", description="which images the fine-tuning takes, as selection.strategy of a training"
+    )
+    select_ratio: float = Field(0.4, ge=0, lt=1, description="share of each batch, or of the steps, that it saves")
     lr: float = Field(1e-3, gt=0, le=1000, description="highest learning rate of the fine-tuning")
     batches: int = Field(16, ge=1, le=MAX_COUNT, description="batches the channel statistics are collected on")
     seed: int = Field(0, ge=0, lt=2**31, description="random seed of selection, image order and augmentation")
@@ -166,7 +170,7 @@ def _flag(setting: str) -> str:
 def fine_tuning_recipe(recipe: Recipe, config: PruneConfig) -> Recipe:
     """Return the source's recipe with the settings of the fine-tuning after the last stage.
 
-    Every sample is trained on, nothing pulls towards sparsity any more, and no early weights are kept.
+    Selection and budget are the pruning's own, nothing pulls towards sparsity any more, and no early weights are kept.
 
     Raises:
         ConfigError: one of `config.settings` is unknown or out of range.
@@ -176,8 +180,10 @@ def fine_tuning_recipe(recipe: Recipe, config: PruneConfig) -> Recipe:
     train |= {"sparsity": "none", "distill": config.distill, "rewind_epoch": 0}
     kept = ("precision", "device", "threads", "loss")
     train |= {key: value for key in kept if (value := getattr(config, key)) is not None}
+    if "train.budget" not in config.settings:
+        train["budget"] = 1.0
+    values["selection"] |= {"strategy": config.select, "ratio": config.select_ratio}
     values["train"] |= train
-    values["selection"]["strategy"] = "none"
     if config.sampler is not None:
         values["data"]["sampler"] = config.sampler
     return parse_recipe(values)

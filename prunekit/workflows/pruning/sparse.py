@@ -31,6 +31,7 @@ def sparsify(now: Analysed, chosen: Selection | None, job: Job) -> LoadedModel:
     run, config = job.sparse_run, job.config
     recipe = changed(job.recipe, epochs=config.sparsity_epochs, sparsity=config.sparsity, distill="none")
     keep = None if chosen is None else chosen.keep
+    recipe = recipe.model_copy(update={"selection": recipe.selection.model_copy(update={"strategy": "none"})})
     regulariser = make_regulariser(now.network, recipe.train, coupling=now.coupling, keep=keep)
     job.tell(f"Training {config.sparsity_epochs} epochs under {config.sparsity} sparsity")
     fit(

@@ -109,6 +109,8 @@ def test_the_fine_tuning_has_the_source_s_recipe_but_for_what_pruning_decides() 
     assert (train.batch_size, train.loss, train.momentum) == (6, "gsrl", 0.5)
     assert fine_tuning_recipe(source, asked).data.sampler == "balanced"
     assert fine_tuning_recipe(source, asked).selection.strategy == "none"
+    chosen = fine_tuning_recipe(source, PruneConfig(select="classes", select_ratio=0.3)).selection
+    assert (chosen.strategy, chosen.ratio) == ("classes", 0.3)
     assert fine_tuning_recipe(source, config(loss="ce")).train.loss == "ce"
 
 
