@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from prunekit.recipe_values import (
     MAX_MASK_VALUES,
     OWN_DATA,
+    ClassWeights,
     DataName,
     DataSetName,
     IgnoredNumbers,
@@ -193,8 +194,26 @@ class TrainConfig(Section):
     clip_norm: float = Field(
         default=5.0, ge=0, le=MAX_WEIGHT, description="limit of the gradient norm; 0 disables clipping"
     )
-    loss: Literal["ce", "gsrl"] = Field(
-        default="ce", description="cross-entropy, or one rebalanced towards rare classes and ambiguous pixels"
+    loss: Literal["ce", "ohem", "focal", "gsrl"] = Field(
+        default="ce",
+        description="cross-entropy; of hard pixels (ohem); focal; or rebalanced towards rare classes "
+        "and ambiguous pixels (gsrl)",
+    )
+    class_weights: ClassWeights = Field(
+        default="none",
+        description="weights of the classes in the loss: from their frequency, to the power -1/2 (sqrt) or "
+        "-1 (inverse), or a list (ce, ohem, focal)",
+    )
+    ohem_threshold: float = Field(
+        default=0.7, ge=0, le=1, description="pixels whose true class is less probable are hard (loss = ohem)"
+    )
+    ohem_min_share: float = Field(
+        default=0.0625, ge=0, le=1, description="share of the pixels that counts as hard at least (loss = ohem)"
+    )
+    focal_gamma: float = Field(default=2.0, ge=0, le=100, description="exponent of the focal loss (loss = focal)")
+    dice_weight: float = Field(default=0.0, ge=0, le=MAX_WEIGHT, description="weight of the Dice loss, added")
+    lovasz_weight: float = Field(
+        default=0.0, ge=0, le=MAX_WEIGHT, description="weight of the Lovasz-softmax loss, added"
     )
     aux_weight: float = Field(default=0.4, ge=0, le=MAX_WEIGHT, description="weight of each auxiliary head's loss")
     ccs_coarse_weight: float = Field(
@@ -247,6 +266,8 @@ class TrainConfig(Section):
     def _reachable(self) -> Self:
         if self.rewind_epoch > self.epochs:
             raise ValueError(f"rewind_epoch {self.rewind_epoch} is after the last of {self.epochs} epochs; lower it")
+        if self.loss == "gsrl" and self.class_weights != "none":
+            raise ValueError("gsrl has weights of its own; set class_weights to none, or loss to ce, ohem or focal")
         return self
 
 

@@ -1,6 +1,7 @@
 """Values of a recipe as people write them: names and paths, numbers between commas, fractions, names of data sets."""
 
 import difflib
+import math
 import re
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -105,3 +106,25 @@ def _known(name: str) -> str:
 
 
 DataSetName = Annotated[Text, AfterValidator(_known)]
+
+
+def _class_weights(value: Any) -> Any:
+    """Read a word, or numbers of at least 0 as a list or between commas."""
+    if isinstance(value, str) and value in CLASS_WEIGHTS:
+        return value
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        numbers = tuple(float(part) for part in parts if not isinstance(part, bool))
+        found = len(numbers) == len(parts) and 0 < len(numbers) <= MAX_MASK_VALUES and 0 < sum(numbers) < math.inf
+        if found and all(0 <= number <= MAX_CLASS_WEIGHT for number in numbers):
+            return numbers
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"write {', '.join(CLASS_WEIGHTS)}, or a number from 0 to {MAX_CLASS_WEIGHT:g} for each class, such as 1,1,2.5"
+    )
+
+
+CLASS_WEIGHTS: Final = ("none", "sqrt", "inverse")
+MAX_CLASS_WEIGHT: Final = 1e6
+ClassWeights = Annotated[Literal["none", "sqrt", "inverse"] | tuple[float, ...], BeforeValidator(_class_weights)]

@@ -32,9 +32,10 @@ FREE_DATA_SETTINGS: Final = (
 # Where the weights came from that a run began with; a checkpoint holds what became of them.
 FREE_MODEL_SETTINGS: Final = ("weights", "weights_part", "allow_missing", "allow_unexpected")
 # Newer than the first checkpoints: left out where they say what was fixed before, so that older runs go on.
+_LOSS_SETTINGS: Final = ("ohem_threshold", "ohem_min_share", "focal_gamma", "dice_weight", "lovasz_weight")
 _LATER_SETTINGS: Final = {
     "data": ("channels", "pixel_scale", "mean", "std"),
-    "train": ("budget", "qat"),
+    "train": ("budget", "qat", "class_weights", *_LOSS_SETTINGS),
     "selection": ("pool",),
 }
 

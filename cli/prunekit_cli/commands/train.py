@@ -27,6 +27,7 @@ EXAMPLES = (
     "prunekit train --data folder --root street --classes street.toml --size 512x1024",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",
+    "prunekit train --data camvid --root camvid --size 360x480 --class-weights sqrt --select classes",
     "prunekit train --from runs/0002-prune --qat",
     "prunekit train --resume runs/0001-train",
 )
@@ -106,6 +107,23 @@ Precision = Annotated[
         show_default="fp32",
     ),
 ]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ce|ohem|focal|gsrl",
+        help="Loss by pixel: cross-entropy, that of hard pixels, focal, or rebalanced towards rare classes. Dice and "
+        "Lovasz are added by --set train.dice_weight and train.lovasz_weight.",
+        show_default="ce",
+    ),
+]
+ClassWeights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Weights of the classes in the loss: sqrt or inverse, from their frequency, or numbers between commas.",
+        show_default="none",
+    ),
+]
 Select = Annotated[
     str | None,
     typer.Option(
@@ -152,6 +170,8 @@ def command(
     select: Select = None,
     select_ratio: SelectRatio = None,
     budget: Budget = None,
+    loss: Loss = None,
+    class_weights: ClassWeights = None,
     qat: Qat = None,
     seed: Seed = None,
     device: options.DeviceOption = None,
@@ -189,6 +209,8 @@ def command(
         "selection.strategy": select,
         "selection.ratio": select_ratio,
         "train.budget": budget,
+        "train.loss": loss,
+        "train.class_weights": class_weights,
     }
     chosen, given = options.parse_settings(settings), options.given(flags)
     overrides = chosen | given
@@ -198,36 +220,29 @@ def command(
         options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--from": from_run, "--out": out})])
         _continue(resume, moved, trust_code, as_json)
         return
-    if from_run is not None:
-        _refuse_with_from([*overrides, *options.given({"--recipe": recipe})])
-        plan, source = _from(from_run, overrides), ""
-    else:
-        plan, source = _adopted(options.recipe_of(recipe, given, chosen))
+    plan, source = _adopted(recipe, given, chosen) if from_run is None else _from(from_run, recipe, overrides)
     with target_run(out, "train") as run:
         # What is named on the command line, or in a recipe that is, is the user's own.
         _show(_fit(plan, run, source, resume=False, trust_code=True, held=True), plan, run, as_json)
 
 
-def _refuse_with_from(names: list[str]) -> None:
-    taken = [name for name in names if name == "--recipe" or name.startswith("model.")]
-    if taken:
-        said = ", ".join(name if name == "--recipe" else f"--set {name}" for name in taken)
-        raise OptionError(f"{said}: --from takes the network and the recipe of the run. Leave it out.")
-
-
-def _from(path: Path, overrides: dict[str, Any]) -> "Recipe":
-    """Return the recipe of a training that goes on from a finished run."""
+def _from(path: Path, file: Path | None, overrides: dict[str, Any]) -> tuple["Recipe", str]:
+    """Return the recipe of a training that goes on from a finished run, which brings its own preprocessing."""
     from prunekit.run import open_run
     from prunekit.workflows.continuing import recipe_from
 
-    return recipe_from(open_run(path), overrides)
+    taken = [f"--set {name}" for name in overrides if name.startswith("model.")]
+    if taken or file is not None:
+        said = ", ".join([*taken, *(["--recipe"] if file is not None else [])])
+        raise OptionError(f"{said}: --from takes the network and the recipe of the run. Leave it out.")
+    return recipe_from(open_run(path), overrides), ""
 
 
-def _adopted(recipe: "Recipe") -> tuple["Recipe", str]:
+def _adopted(file: Path | None, given: dict[str, Any], chosen: dict[str, Any]) -> tuple["Recipe", str]:
     """Return the recipe with the preprocessing of its pretrained network, and whose that is."""
     from prunekit.workflows.preparing import with_pretrained_preprocessing
 
-    adopted = with_pretrained_preprocessing(recipe)
+    adopted = with_pretrained_preprocessing(options.recipe_of(file, given, chosen))
     return adopted.recipe, adopted.source
 
 

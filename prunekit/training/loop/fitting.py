@@ -27,6 +27,7 @@ from prunekit.training.extras import Extras, checked_extras
 from prunekit.training.label_record import record_labels
 from prunekit.training.loop.step import Stepper, diverged, memory_layout, rounding
 from prunekit.training.loop.telling import Teller
+from prunekit.training.losses import make_class_weights
 from prunekit.training.seeding import seeded
 from prunekit.training.selection import make_chooser, make_plan, remembering
 from prunekit.training.snapshots import rewind_path, save_rewind
@@ -134,7 +135,8 @@ class _Training:
         extras.to(self.device, memory_layout(recipe.train))
         self.plan = make_plan(recipe, train_set)
         self.chooser = make_chooser(recipe, train_set, self.plan)
-        self.stepper = Stepper(self.segmenter, recipe, run, self.device, extras, card.ignore_index)
+        weights_K = make_class_weights(recipe.train, train_set)
+        self.stepper = Stepper(self.segmenter, recipe, run, self.device, extras, card.ignore_index, weights_K)
         self.selection = remembering(recipe, self.stepper.selector, self.chooser)
         self.counts = Counts(recipe=fingerprint(recipe), extras=extras.identity)
         self.tell = Teller(observer, recipe, self.plan)

@@ -35,9 +35,11 @@ class Stepper:
         device: torch.device,
         extras: Extras,
         ignore_index: int,
+        weights_K: Tensor | None = None,
     ) -> None:
         self.segmenter, self.config, self.run = segmenter, recipe.train, run
         self.device, self.extras, self.ignore_index = device, extras, ignore_index
+        self.weights_K = None if weights_K is None else weights_K.to(device)
         self.optimiser = make_optimiser(segmenter.network, recipe.train)
         self.selector = make_selector(segmenter, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.train.precision == "fp16")
@@ -82,7 +84,7 @@ class Stepper:
                 f"This network's batch norms cannot be trained on a batch of {len(images_B3HW)}. "
                 "Set train.batch_size to 2 or more."
             ) from error
-        loss = training_loss(outputs, labels_BHW, self.config, self.ignore_index, drawn_B)
+        loss = training_loss(outputs, labels_BHW, self.config, self.ignore_index, drawn_B, self.weights_K)
         if self.extras.teacher is None:
             return loss
         with autocast(self.device, self.config.precision):

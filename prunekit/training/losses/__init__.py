@@ -1,8 +1,9 @@
-"""What training minimises: cross-entropy and its rebalanced form, the CCS head's losses, a teacher's, sparsity.
+"""What training minimises: losses by pixel and by overlap, the CCS head's losses, a teacher's, sparsity.
 
 Each returns a scalar; the loop adds them.
 """
 
+from prunekit.training.losses.class_weights import make_class_weights as make_class_weights
 from prunekit.training.losses.distillation import Teacher as Teacher
 from prunekit.training.losses.distillation import distillation_loss as distillation_loss
 from prunekit.training.losses.losses import training_loss as training_loss

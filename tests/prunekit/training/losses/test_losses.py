@@ -6,7 +6,7 @@ from prunekit.models.segmenter import Outputs
 from prunekit.models.zoo import build
 from prunekit.recipe import TrainConfig
 from prunekit.training.losses import training_loss
-from prunekit.training.losses.losses import cross_entropy
+from prunekit.training.losses.pixelwise import cross_entropy
 
 
 def test_cross_entropy_is_torchs_mean_over_the_pixels_that_count():
