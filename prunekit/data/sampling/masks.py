@@ -45,7 +45,7 @@ class ViewClasses:
         rows = _cells(window.top, window.bottom, self._size_hw[0])
         columns = _cells(window.left, window.right, self._size_hw[1])
         counts_K = np.bincount(self._masks_Nhw[key.index, rows, columns].ravel(), minlength=256)[: self._classes]
-        return counts_K * (STRIDE**2 * window.scale_y * window.scale_x / self._crop_pixels)
+        return counts_K.astype(np.float64) * (STRIDE**2 * window.scale_y * window.scale_x / self._crop_pixels)
 
 
 def _cells(start: float, end: float, side: int) -> slice:
