@@ -49,6 +49,8 @@ def _recipes(draw: st.DrawFn) -> Recipe:
         part.pop(low, None)
         if high in part:
             part[low] = part[high]
+    if "pool" in selection:
+        selection["pool"] = 1 + selection["pool"]  # it begins at 1
     values["train"].setdefault("epochs", values["train"].get("rewind_epoch", 20))
     values["train"]["epochs"] = max(values["train"]["epochs"], values["train"].get("rewind_epoch", 0))
     return parse_recipe(values)
