@@ -279,7 +279,9 @@ class SelectionConfig(Section):
         description="random and pfb (partial forward blocking) skip images of each batch; rs2 (random subsets) and "
         "classes (views that even out the classes) choose before images are drawn and take fewer steps",
     )
-    ratio: float = Field(default=0.4, ge=0, lt=1, description="share of each batch to skip, or of the steps to save")
+    ratio: float = Field(
+        default=0.4, ge=0, lt=1, description="share of each batch to skip (random, pfb), or of the run's steps to save"
+    )
     start: float = Field(default=0.05, ge=0, le=1, description="no skipping before this share of the epochs")
     end: float = Field(default=0.87, ge=0, le=1, description="no skipping after this share of the epochs")
     ramp: bool = Field(

@@ -51,6 +51,11 @@ def _recipes(draw: st.DrawFn) -> Recipe:
             part[low] = part[high]
     if "pool" in selection:
         selection["pool"] = 1 + selection["pool"]  # it begins at 1
+    if "class_weights" in values["train"]:
+        lists = st.lists(st.floats(0, 1e6), min_size=1, max_size=5).map(lambda some: [*some, 1.0])
+        values["train"]["class_weights"] = draw(st.sampled_from(["none", "sqrt", "inverse"]) | lists)
+    if values["train"].get("loss") == "gsrl":
+        values["train"].pop("class_weights", None)  # it has its own
     values["train"].setdefault("epochs", values["train"].get("rewind_epoch", 20))
     values["train"]["epochs"] = max(values["train"]["epochs"], values["train"].get("rewind_epoch", 0))
     return parse_recipe(values)
@@ -115,7 +120,7 @@ def test_a_value_of_another_kind_is_refused_by_name(key):
         ("data.scale_min", 3.0),
         ("selection.start", 0.95),
         ("train.rewind_epoch", 21),
-        ("train.loss", "focal"),
+        ("train.loss", "huber"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(key, value):

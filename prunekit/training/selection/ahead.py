@@ -27,18 +27,21 @@ class StepPlan:
 
     @classmethod
     def of(cls, train: TrainConfig, steps: int, ratio: float, window: tuple[float, float]) -> Self:
-        """Return the plan of a run whose epochs have `steps` full batches, of which `ratio` are saved in the window.
+        """Return the plan of a run whose epochs have `steps` full batches: `ratio` of all are saved, in the window.
 
         Raises:
             ConfigError: an epoch would have no step.
         """
-        if steps * train.budget * (1 - ratio) < 1:
+        width = window[1] - window[0]
+        inside = 0.0 if ratio == 0 else ratio / width if width > ratio else 1.0
+        if steps * train.budget * (1 - inside) < 1:
             raise ConfigError(
-                f"An epoch of {steps} steps keeps fewer than one at train.budget {train.budget:g} and a saved share of "
-                f"{ratio:g}. Raise train.budget, lower selection.ratio or train.batch_size, or add images."
+                f"An epoch of {steps} steps keeps fewer than one at train.budget {train.budget:g}, as {ratio:g} of the "
+                f"run's steps are saved between {window[0]:g} and {window[1]:g} of it. Raise train.budget, lower "
+                "selection.ratio or train.batch_size, widen selection.start and selection.end, or add images."
             )
         low, high = (share * train.epochs for share in window)
-        saved = [ratio * max(0.0, min(epoch, high) - low) for epoch in range(train.epochs + 1)]
+        saved = [inside * max(0.0, min(epoch, high) - low) for epoch in range(train.epochs + 1)]
         # + 0.5: to the nearest step, with what is left over carried on to the next epoch.
         exact = (steps * train.budget * (epoch - saved[epoch]) for epoch in range(train.epochs + 1))
         starts = tuple(int(round(number, 6) + 0.5) for number in exact)
