@@ -219,6 +219,7 @@ def _trace(
     import torch
 
     from prunekit_export.graph.adaptive import SizedPooling
+    from prunekit_export.graph.fold_patches import FoldedPatches
 
     # torch.export takes sizes 0 and 1 for constants: trace a dynamic batch with 2, and at least two strides a side.
     images_B3HW = torch.zeros(batch, 3, height, width)
@@ -227,7 +228,7 @@ def _trace(
     shapes = (_dynamic_dims(stride),) if dynamic else None
     pooling = SizedPooling() if dynamic else nullcontext()
     try:
-        with torch.no_grad(), pooling:
+        with torch.no_grad(), FoldedPatches(), pooling:
             program = torch.export.export(frozen_copy(segmenter), (images_B3HW,), dynamic_shapes=shapes, strict=False)
             return _reshaping(program)
     except Exception as error:
