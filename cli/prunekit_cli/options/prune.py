@@ -149,7 +149,9 @@ Sparsity = Annotated[
 SparsityEpochs = Annotated[int | None, typer.Option(help="Epochs of that training.", show_default="5")]
 Loss = Annotated[
     str | None,
-    typer.Option(metavar="ce|gsrl", help="Loss of the training after the cut.", show_default="as the run was trained"),
+    typer.Option(
+        metavar="ce|ohem|focal|gsrl", help="Loss of the training after the cut.", show_default="as the run was trained"
+    ),
 ]
 Sampler = Annotated[
     str | None,

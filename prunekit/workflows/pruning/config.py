@@ -68,7 +68,9 @@ class PruneConfig(Section):
         "none", description="sparsity training before the cut"
     )
     sparsity_epochs: int = Field(5, ge=1, le=MAX_COUNT, description="epochs of that training")
-    loss: Literal["ce", "gsrl"] | None = Field(None, description="loss of the fine-tuning; None keeps the run's")
+    loss: Literal["ce", "ohem", "focal", "gsrl"] | None = Field(
+        None, description="loss of the fine-tuning; None keeps the run's"
+    )
     sampler: Literal["uniform", "balanced"] | None = Field(None, description="how images are drawn; None: the run's")
     select: Literal["none", "random", "pfb", "rs2", "classes"] = Field(
         "none", description="which images the fine-tuning takes, as selection.strategy of a training"
