@@ -27,7 +27,7 @@ EXAMPLES = (
     "prunekit train --data folder --root street --classes street.toml --size 512x1024",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --head ccs --select pfb",
     "prunekit train --model 'smp:Unet?encoder=resnet18' --weights best.pth --allow-missing 'segmentation_head.*'",
-    "prunekit train --data camvid --root camvid --size 360x480 --class-weights sqrt --select classes",
+    "prunekit train --data camvid --root camvid --size 360x480 --loss ohem --class-weights sqrt",
     "prunekit train --from runs/0002-prune --qat",
     "prunekit train --resume runs/0001-train",
 )
