@@ -63,6 +63,8 @@ def test_one_letter_too_many_is_an_unknown_setting_with_its_near_name(config, na
 @pytest.mark.parametrize("config", CONFIGS)
 def test_words_that_are_not_a_choice_are_answered_by_all_choices(config):
     for name, field in config.model_fields.items():
+        if name == "class_weights":  # a list as well, with a message of its own: losses/test_pixelwise.py
+            continue
         kinds = [field.annotation, *get_args(field.annotation)]
         choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
         for choice in choices:

@@ -24,7 +24,10 @@ from prunekit_runtime.stopping import Stopped
         (["train", "--set", "train.epohcs=3"], "--set train.epohcs: there is no such setting. Did you mean epochs?"),
         (["train", "--set", "trian.epochs=3"], "Did you mean train?"),
         (["train", "--precision", "bf17"], "--precision takes fp32, bf16 or fp16, got 'bf17'. Did you mean bf16?"),
-        (["train", "--select", "pfbb"], "--select takes none, random, pfb, rs2 or classes, got 'pfbb'. Did you mean pfb?"),
+        (
+            ["train", "--select", "pfbb"],
+            "--select takes none, random, pfb, rs2 or classes, got 'pfbb'. Did you mean pfb?",
+        ),
         (["train", "--head", "css"], "Did you mean ccs?"),
         (["train", "--lr", "-1"], "--lr takes a number above 0 and up to 1000, got -1.0."),
         (["train", "--model", "smp:Unett"], "Did you mean smp:Unet?"),
