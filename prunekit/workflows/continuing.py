@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prunekit.errors import ModelError
-from prunekit.modelfile import LoadedModel, load_model, save_model
+from prunekit.modelfile import LoadedModel, load_model, read_card, save_model
 from prunekit.recipe import Recipe, merge, parse_recipe
 from prunekit.run import RunDirectory, open_run
 
@@ -42,6 +42,7 @@ def start_of(recipe: Recipe, run: RunDirectory, *, resume: bool, trust_code: boo
     """Return the network that the training takes up from another run; None where it builds its own.
 
     Raises:
+        UntrustedCodeError: its network is code of others, and not trusted.
         PrunekitError: the run's model cannot be read, or is another network than the recipe's.
     """
     kept = run.part(_START)
@@ -50,13 +51,15 @@ def start_of(recipe: Recipe, run: RunDirectory, *, resume: bool, trust_code: boo
     folder = Path(recipe.model.weights)
     if not (recipe.model.weights and folder.is_dir()):
         return None
-    loaded = load_model(open_run(folder), trust_code=trust_code)
-    if (loaded.card.factory, loaded.card.head) != (recipe.model.name, recipe.model.head):
+    source = open_run(folder)
+    card = read_card(source)
+    # Before anything is built: a trusted recipe does not make the factory of another file trusted.
+    if (card.factory, card.head) != (recipe.model.name, recipe.model.head):
         raise ModelError(
-            f"The run {folder} holds {loaded.card.factory} with the {loaded.card.head} head, the recipe asks for "
-            f"{recipe.model.name} with {recipe.model.head}. Leave model.name and model.head as the run has them."
+            f"The run {folder} holds {card.factory} with the {card.head} head, the recipe asks for {recipe.model.name} "
+            f"with {recipe.model.head}. Leave model.name and model.head as the run has them."
         )
-    return loaded
+    return load_model(source, trust_code=trust_code)
 
 
 def keep_start(run: RunDirectory, loaded: LoadedModel) -> None:

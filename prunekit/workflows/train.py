@@ -74,12 +74,15 @@ def train(
 
 
 def _check_foreign(recipe: Recipe, run: RunDirectory) -> None:
-    check_trusted(recipe.data, run.recipe_path)
+    weights = Path(recipe.model.weights)
+    new_from_run = bool(recipe.model.weights) and weights.is_dir() and not run.recipe_path.exists()
+    path = RunDirectory(weights).recipe_path if new_from_run else run.recipe_path
+    check_trusted(recipe.data, path)
     name = recipe.model.name
     try:
         check_foreign(parse_spec(name), name)
     except UntrustedCodeError as error:
-        raise UntrustedCodeError(f"{run.recipe_path}: {error.what}") from None
+        raise UntrustedCodeError(f"{path}: {error.what}") from None
 
 
 def _silent(_: WeightsReport) -> None:

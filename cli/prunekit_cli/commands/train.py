@@ -220,22 +220,24 @@ def command(
         options.refuse_with_resume([*others, *options.given({"--recipe": recipe, "--from": from_run, "--out": out})])
         _continue(resume, moved, trust_code, as_json)
         return
-    plan, source = _adopted(recipe, given, chosen) if from_run is None else _from(from_run, recipe, overrides)
+    plan, source = _adopted(recipe, given, chosen) if from_run is None else _from(from_run, recipe, given, chosen)
+    # What is named on the command line, or in a recipe that is, is the user's own; what a run names is not.
+    trusted = from_run is None or trust_code
     with target_run(out, "train") as run:
-        # What is named on the command line, or in a recipe that is, is the user's own.
-        _show(_fit(plan, run, source, resume=False, trust_code=True, held=True), plan, run, as_json)
+        _show(_fit(plan, run, source, resume=False, trust_code=trusted, held=True), plan, run, as_json)
 
 
-def _from(path: Path, file: Path | None, overrides: dict[str, Any]) -> tuple["Recipe", str]:
+def _from(path: Path, file: Path | None, given: dict[str, Any], chosen: dict[str, Any]) -> tuple["Recipe", str]:
     """Return the recipe of a training that goes on from a finished run, which brings its own preprocessing."""
     from prunekit.run import open_run
     from prunekit.workflows.continuing import recipe_from
 
-    taken = [f"--set {name}" for name in overrides if name.startswith("model.")]
-    if taken or file is not None:
-        said = ", ".join([*taken, *(["--recipe"] if file is not None else [])])
-        raise OptionError(f"{said}: --from takes the network and the recipe of the run. Leave it out.")
-    return recipe_from(open_run(path), overrides), ""
+    taken = [options.flag_of(name) for name in given if name.startswith("model.")]
+    taken += [f"--set {name}" for name in chosen if name.startswith("model.")]
+    taken += [] if file is None else ["--recipe"]
+    if taken:
+        raise OptionError(f"{', '.join(taken)}: --from takes the network and the recipe of the run. Leave it out.")
+    return recipe_from(open_run(path), chosen | given), ""
 
 
 def _adopted(file: Path | None, given: dict[str, Any], chosen: dict[str, Any]) -> tuple["Recipe", str]:

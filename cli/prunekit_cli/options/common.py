@@ -159,13 +159,18 @@ def recipe_of(path: Path | None, flags: dict[str, Any], settings: dict[str, Any]
     def named(loc: tuple[int | str, ...]) -> str:
         setting = ".".join(map(str, loc[:2]))
         if setting in flags:
-            return _FLAGS.get(setting, "--" + setting.partition(".")[2].replace("_", "-"))
+            return flag_of(setting)
         return f"--set {dotted(loc)}" if setting in settings else dotted(loc)
 
     overrides = settings | flags
     if path is not None:
         return read_recipe(path, overrides, named=named)
     return parse_recipe(merge({}, overrides), source="", named=named)
+
+
+def flag_of(setting: str) -> str:
+    """Return the option that sets "section.key"."""
+    return _FLAGS.get(setting, "--" + setting.partition(".")[2].replace("_", "-"))
 
 
 def one_of(option: str, value: str, choices: tuple[str, ...]) -> str:

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from prunekit.modelfile import read_card
+from prunekit.run import RunDirectory
+
 ONCE = ("--epochs=1", "--size=32x48", "--set=data.train_images=8", "--set=data.val_images=4", "--threads=1")
 
 
@@ -28,11 +31,11 @@ def test_a_run_is_trained_on_with_int8_roundings(trained, invoke) -> None:
 
 
 @pytest.mark.parametrize("given", [["--model", "street_net"], ["--weights", "w.pth"], ["--recipe", "r.toml"]])
-def test_what_the_run_says_itself_is_refused(trained, invoke, given) -> None:
+def test_what_the_run_says_itself_is_refused_as_it_was_typed(trained, invoke, given) -> None:
     (trained.parent.parent / "r.toml").write_text("")
     refused = invoke("train", "--from", "runs/0001-train", *given)
     assert refused.exit_code == 2
-    assert "--from takes the network and the recipe of the run" in " ".join(refused.stderr.split())
+    assert f"{given[0]}: --from takes the network and the recipe of the run" in " ".join(refused.stderr.split())
     assert not (trained.parent / "0002-train").exists()
 
 
@@ -46,3 +49,7 @@ def test_a_folder_that_is_no_run_is_refused(trained, invoke, tmp_path) -> None:
 
 def test_qat_of_a_new_network_is_a_setting_like_any_other(trained, invoke) -> None:
     assert invoke("train", *ONCE, "--qat").exit_code == 0
+    run = RunDirectory(trained.parent / "0002-train")
+    assert run.recipe().train.qat
+    assert read_card(run).lineage[-1]["qat"] is True
+    assert "qat" not in read_card(RunDirectory(trained)).lineage[-1]

@@ -153,6 +153,39 @@ def test_a_resumed_pruning_runs_no_factory_of_its_source(refused, tmp_path, conf
     refused("prune", "--resume", "pruning")
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_run_that_is_trained_on_executes_nothing_of_its_recipe(refused, tmp_path, spec):
+    run = RunDirectory(tmp_path / "run")
+    run.write_recipe(parse_recipe({"data": DATA, "model": {"name": _spec(spec, tmp_path)}, "train": TRAIN}))
+    assert "run/recipe.toml" in "".join(refused("train", "--from", "run", "--out", "new").stderr.split())
+
+
+def test_a_run_whose_model_file_names_other_code_than_its_recipe_is_not_trained_on(invoke, made, tmp_path, monkeypatch):
+    shutil.copytree(made / "run", tmp_path / "run")
+    (tmp_path / "hostile_module.py").write_text(PAYLOAD)
+    monkeypatch.syspath_prepend(tmp_path)
+    _set(tmp_path / "run/model.json", factory=SPECS[0])
+    for trust in ([], ["--trust-code"]):
+        result = invoke("train", "--from", "run", "--out", "new", *trust)
+        assert result.exit_code != 0
+        assert "Leave model.name" in " ".join(result.stderr.split())
+        assert not (tmp_path / "EXECUTED").exists()
+        assert "hostile_module" not in sys.modules
+
+
+def test_a_run_named_as_weights_is_not_trusted_by_the_recipe_that_names_it(invoke, made, tmp_path, monkeypatch):
+    shutil.copytree(made / "run", tmp_path / "run")
+    (tmp_path / "hostile_module.py").write_text(PAYLOAD)
+    monkeypatch.syspath_prepend(tmp_path)
+    _set(tmp_path / "run/model.json", factory=SPECS[0])
+    settings = [f"--set=data.{key}={value}" for key, value in DATA.items()]
+    result = invoke("train", "--weights", "run", "--out", "new", "--epochs", "1", *settings)
+    assert result.exit_code != 0
+    assert "Leave model.name" in " ".join(result.stderr.split())
+    assert not (tmp_path / "EXECUTED").exists()
+    assert "hostile_module" not in sys.modules
+
+
 def test_a_network_of_one_s_own_is_resumed_where_it_is_trusted(invoke, tmp_path, monkeypatch):
     (tmp_path / "own_module_of_resume.py").write_text(
         "from prunekit.models.street import StreetNet\ndef make(num_classes): return StreetNet(num_classes, 4)\n"
