@@ -4,7 +4,8 @@ The rule is the export's: symmetric, a scale for each output channel of a weight
 bias, nothing for layers whose numbers of channels do not suit int8, nor for the classifier. The gradient passes the
 rounding unchanged (straight-through estimator, Bengio et al. 2013, arXiv 1308.3432). An input's scale is that of its
 own batch, so there is nothing to save: weights and checkpoints are those of any training, and the export calibrates.
-Batch norms need not be folded first: they multiply an output channel, and with it the channel's scale.
+Batch norms need not be folded first: they multiply an output channel, and with it the channel's scale. Not seen are
+products inside other functions of torch, such as the projections of nn.MultiheadAttention.
 
 B batch, C input channels, O output channels, H height, W width.
 """
@@ -106,12 +107,13 @@ def rounded(values: Tensor, axis: int | None = None) -> Tensor:
         axis: has a scale for each of its indices; None is one scale for all.
     """
     with torch.no_grad():
-        magnitude = values.abs()
+        # Under autocast inputs have 16 bits, too few for the scale.
+        exact = values if values.dtype == torch.float64 else values.float()
         dims = [dim for dim in range(values.dim()) if dim != axis]
-        largest = magnitude.amax() if axis is None else magnitude.amax(dims, keepdim=True)
+        largest = exact.abs().amax() if axis is None else exact.abs().amax(dims, keepdim=True)
         scale = _half_up(largest / LEVELS)
-        error = (values / scale).round_().mul_(scale).sub_(values)
-    return values + error
+        error = (exact / scale).round_().mul_(scale).sub_(exact)
+    return values + error.to(values.dtype)
 
 
 def _half_up(scale: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        with NarrowConvolutionsContiguous(), rounding(self.config, self.segmenter):
+        with NarrowConvolutionsContiguous():
             loss = self._loss(images_B3HW, labels_BHW, drawn_B)
             self.scaler.scale(loss).backward()
         value = self._finite(loss, place)  # read after the backward pass is queued, so that a GPU does not wait
@@ -75,7 +75,8 @@ class Stepper:
 
     def _loss(self, images_B3HW: Tensor, labels_BHW: Tensor, drawn_B: Tensor | None) -> Tensor:
         try:
-            with autocast(self.device, self.config.precision):
+            # A teacher stays as it is.
+            with autocast(self.device, self.config.precision), rounding(self.config, self.segmenter):
                 outputs = self.segmenter.outputs(images_B3HW)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # torch's batch norm behind global pooling

@@ -35,6 +35,17 @@ def test_values_become_the_nearest_of_255_levels(seed, axis):
         assert len(np.unique(np.round(outside / step))) <= 255
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_are_rounded_to_levels_of_the_same_scale(dtype):
+    values = torch.randn(500).to(dtype)
+    step = float(half_up(values.abs().max().item() / LEVELS))
+    got = rounded(values)
+    assert got.dtype == dtype
+    expected = (values.float() / step).round() * step
+    assert (expected / step).abs().max() <= LEVELS
+    torch.testing.assert_close(got.float(), expected, rtol=2.0**-7, atol=0)
+
+
 def test_the_gradient_passes_unchanged():
     values = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 6, dtype=torch.float64)
