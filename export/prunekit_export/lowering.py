@@ -160,7 +160,7 @@ def _scanned(job: Job, half: Half = FP16) -> tuple[onnx.ModelProto, RangeReport]
     job.tell(f"looking for what overflows in {half.name}")
     model = onnx.load_model(job.stage.folder / "model.onnx")
     # bf16 reaches as far as float32, so that nothing is kept; the scan still refuses what is not finite.
-    ranges = scan_ranges(model, _batches(job), half.largest / 4)
+    ranges = scan_ranges(model, _batches(job), half)
     return model, dataclasses.replace(ranges, keep_fp32=ranges.keep_fp32 | set(job.request.keep_fp32))
 
 

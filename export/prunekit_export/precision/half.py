@@ -62,8 +62,8 @@ class HalfPass:
         return PassResult(exported(graph, model), True)
 
 
-def unsafe_weight_nodes(model: onnx.ModelProto, limit: float = FP16.largest) -> frozenset[str]:
-    """Name the nodes with a float32 weight above `limit`, or one that fp16 makes all zero.
+def unsafe_weight_nodes(model: onnx.ModelProto, limit: float = FP16.largest, half: Half = FP16) -> frozenset[str]:
+    """Name the nodes with a float32 weight above `limit`, or one that the type makes all zero.
 
     Raises:
         ExportError: as the pass.
@@ -71,8 +71,8 @@ def unsafe_weight_nodes(model: onnx.ModelProto, limit: float = FP16.largest) -> 
     graph = editable(model)
     return frozenset(
         node.name
-        for node, slots in _low_nodes(graph, model, frozenset(), FP16).values()
-        if any(_unsafe(_constant(node.inputs[slot]), limit, FP16.zero) for slot in slots.inputs)
+        for node, slots in _low_nodes(graph, model, frozenset(), half).values()
+        if any(_unsafe(_constant(node.inputs[slot]), limit, half.zero) for slot in slots.inputs)
     )
 
 

@@ -11,7 +11,7 @@ from prunekit.progress import counted
 from prunekit_export.errors import ExportError
 from prunekit_export.precision.half import unsafe_weight_nodes
 from prunekit_export.precision.session import open_session
-from prunekit_export.precision.types import FP16
+from prunekit_export.precision.types import FP16, Half
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-# A quarter of what fp16 holds: unseen images reach further than the calibration images do.
-DEFAULT_LIMIT = FP16.largest / 4
+# Of the largest number: unseen images reach further than the calibration images do.
+HEADROOM = 0.25
 _PEAK = "__peak"
 _SUM = "__sum"
 
@@ -41,22 +41,25 @@ class RangeReport:
 
 
 def scan_ranges(
-    model: onnx.ModelProto, batches_N3hw: Sequence[npt.NDArray[np.float32]], limit: float = DEFAULT_LIMIT
+    model: onnx.ModelProto, batches_N3hw: Sequence[npt.NDArray[np.float32]], half: Half = FP16
 ) -> RangeReport:
-    """Run `model` (float32) on `batches_N3hw` and find nodes whose inputs, outputs or weights exceed `limit`.
+    """Run `model` (float32) on `batches_N3hw` and find nodes whose inputs, outputs or weights the type does not hold.
 
     Raises:
         ExportError: there are no images, or an activation is nan or infinite already in float32.
     """
     if not batches_N3hw:
-        raise ExportError("fp16 needs calibration images to find what overflows, got none. Give some, or export fp32.")
+        raise ExportError(
+            f"{half.name} needs calibration images to find what overflows, got none. Give some, or export fp32."
+        )
     peaks = _peaks(model, batches_N3hw)
     broken = sorted(name for name, peak in peaks.items() if not np.isfinite(peak))
     if broken:
         raise ExportError(f"Tensor {broken[0]} is not finite in float32 already, on calibration images.")
+    limit = half.largest * HEADROOM
     above = {name for name, peak in peaks.items() if peak > limit}
     active = {node.name for node in model.graph.node if above & {*node.input, *node.output}}
-    keep = frozenset(active) | unsafe_weight_nodes(model, limit)
+    keep = frozenset(active) | unsafe_weight_nodes(model, limit, half)
     return RangeReport(sum(len(batch) for batch in batches_N3hw), limit, peaks, keep)
 
 

@@ -9,7 +9,6 @@ import ml_dtypes  # onnx brings it
 import numpy as np
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import onnx
 
 HalfName = Literal["fp16", "bf16"]
@@ -40,11 +39,6 @@ def half_of(model: onnx.ModelProto) -> Half | None:
     attributes = (attribute for node in model.graph.node for attribute in node.attribute)
     held |= {attribute.i for attribute in attributes if attribute.name == "to"}
     return next((half for half in (BF16, FP16) if half.onnx_type in held), None)
-
-
-def round_to(values: npt.NDArray[np.float32], half: Half) -> npt.NDArray[np.float32]:
-    """Return the nearest numbers that the type has, as float32."""
-    return values.astype(half.dtype).astype(np.float32)
 
 
 def holds_int8(model: onnx.ModelProto) -> bool:

@@ -18,7 +18,7 @@ from prunekit_export.parity import parity, parity_shapes
 from prunekit_export.parity.agreement import agreement
 from prunekit_export.parity.compare import draw_images
 from prunekit_export.precision import FP16, HalfPass, macs_by_type, precision_name, scan_ranges, shares
-from prunekit_export.precision.range_scan import DEFAULT_LIMIT
+from prunekit_export.precision.range_scan import HEADROOM
 
 pytest.importorskip("onnxruntime", reason="parity runs in ONNX Runtime")
 DIMS = (2, 3, 33, 47)
@@ -139,7 +139,7 @@ def test_precision_is_counted_in_the_file(static_file: ExportReport) -> None:
     assert macs["fp32"] == 2 * 162 * 408
     assert precision_name(kept, macs) == "mixed"
     assert shares(macs)["fp32"] == pytest.approx(162 * 408 / (162 * 408 + 432 * 108 + 70 * 408))
-    assert DEFAULT_LIMIT == 65504 / 4
+    assert FP16.largest * HEADROOM == 65504 / 4
 
 
 def _first_convolution(model: onnx.ModelProto) -> str:

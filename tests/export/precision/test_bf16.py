@@ -22,6 +22,7 @@ from prunekit_export.precision import (
     open_session,
     precision_name,
     rounded,
+    scan_ranges,
 )
 from prunekit_export.workflow import ExportConfig
 from prunekit_runtime.errors import RunnerError
@@ -85,6 +86,17 @@ def test_what_overflows_in_fp16_does_not_in_bf16() -> None:
     images = np.ones((1, 3, 4, 4), np.float32)
     got = RoundingRunner(_bf16(_model(nodes, weights))).run(images)
     np.testing.assert_allclose(got, 6.0, rtol=2.0**-6)
+
+
+def test_weights_that_fp16_would_make_zero_are_no_reason_to_keep_a_node_in_float32() -> None:
+    weights = {"w": np.full((2, 3, 1, 1), 1e-9, np.float32), "v": np.full((2, 2, 1, 1), 1e9, np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["images", "w"], ["small"], name="first"),
+        helper.make_node("Conv", ["small", "v"], ["logits"], name="second"),
+    ]
+    images = [np.ones((1, 3, 4, 4), np.float32)]
+    assert scan_ranges(_model(nodes, weights), images).keep_fp32 == {"first", "second"}
+    assert not scan_ranges(_model(nodes, weights), images, BF16).keep_fp32
 
 
 def test_a_named_node_stays_in_float32() -> None:
