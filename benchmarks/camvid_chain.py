@@ -181,7 +181,7 @@ def _export(name: str, seed: int, root: str, out: Path) -> dict[str, Any]:
             "params": outcome.params,
             "onnx_bytes": outcome.summary.onnx_bytes,
             "parity": outcome.summary.parity.max_rel,
-            "parity_half": fp16.max_rel if fp16 else None,
+            "parity_fp16": fp16.max_rel if fp16 else None,
             "fold_error": outcome.folded.max_relative_error if outcome.folded else None,
             "fold_agreement": outcome.folded.label_agreement if outcome.folded else None,
             "miou": evaluate_model(outcome.summary.onnx_path, data=data, threads=1).metrics["miou"],

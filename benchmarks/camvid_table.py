@@ -137,7 +137,7 @@ def _export_lines(out: Path) -> list[str]:
         lines.append(
             f"| {label} | {row['macs'] / 1e6:.0f} M | {row['params'] / 1e6:.3f} M | {row['miou']:.3f} | "
             f"{row['p50_ms']:.2f} | {row['p90_ms']:.2f} | {dense['p50_ms'] / row['p50_ms']:.2f} | "
-            f"{row['parity']:.1e} | {row['parity_half']:.1e} | {fold[0]} | {fold[1]} |"
+            f"{row['parity']:.1e} | {row['parity_fp16']:.1e} | {fold[0]} | {fold[1]} |"
         )
     return lines
 

@@ -162,7 +162,7 @@ def table(rows: Mapping[str, Sequence[Row]], args: argparse.Namespace) -> str:
     lines = [
         "# Selection of samples on CamVid",
         "",
-        f"`python benchmarks/selection.py --root .../camvid --epochs {args.epochs}`: {args.model.rpartition(':')[2]} from random "
+        f"`python benchmarks/selection.py --root .../camvid --epochs {args.epochs} --seeds {args.seeds}`: {args.model.rpartition(':')[2]} from random "
         f"weights at {args.size[0]}x{args.size[1]}, batch 8, {args.epochs} epochs in the full run, on a CPU. mIoU and pixel accuracy in "
         "points, mean and range over seeds. The last column is the difference from plain training with 60 % of the steps (of "
         "fine-tuning: plain fine-tuning), paired by seed, mean of validation and test mIoU.",
