@@ -144,3 +144,33 @@ def test_training_sees_the_roundings_and_resumes_to_the_same_bits(tiny, tiny_dat
 
 def test_the_recipe_knows_the_setting():
     assert parse_recipe({"train": {"qat": True}}).train.qat
+
+
+def test_a_teacher_is_not_rounded(tiny, tiny_data, run):
+    from torch.overrides import _get_current_function_mode_stack
+
+    from prunekit.data.transforms import contract_of
+    from prunekit.modelfile import new_card
+    from prunekit.training.extras import Extras
+    from prunekit.training.losses import Teacher
+
+    active: dict[str, list[bool]] = {"teacher": [], "network": []}
+
+    def watch(name):
+        def see(*_):
+            active[name].append(any(isinstance(mode, FakeInt8) for mode in _get_current_function_mode_stack()))
+
+        return see
+
+    recipe = tiny(**{"train.epochs": 1, "train.qat": True, "train.distill": "logits"})
+    classes = tiny_data["train_set"].classes
+    segmenter, dense = (build_network(recipe, len(classes)) for _ in range(2))
+    segmenter.network.register_forward_hook(watch("network"))
+    teacher = Teacher(dense)
+    teacher.segmenter.network.register_forward_hook(watch("teacher"))
+    card = new_card(recipe.model, classes, contract_of(recipe.data, segmenter.stride))
+    fit(segmenter, recipe, run, card=card, extras=Extras(teacher=teacher), **tiny_data)
+    assert active["network"]
+    assert all(active["network"]), "in training and in evaluation"
+    assert active["teacher"]
+    assert not any(active["teacher"])
